@@ -1,0 +1,1 @@
+"""Recordings: rosbag2 and mcap reading and writing without ROS."""

@@ -1,0 +1,1 @@
+"""The nouns and the geometry: NumPy only, no ROS, no torch."""

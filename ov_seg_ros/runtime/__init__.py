@@ -1,0 +1,1 @@
+"""The student at run time: model file, execution provider, segmenter (ONNX Runtime)."""

@@ -1,0 +1,54 @@
+"""The one home of the project's dependencies; builds with pip and with colcon (ament_python)."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "ov_seg_ros"
+
+RUNTIME = ["numpy>=1.24", "numba>=0.60", "pyyaml>=6.0", "onnxruntime>=1.18", "jsonschema>=4.0"]
+BAGS = ["rosbags>=0.10.10,<0.12", "pillow>=10.0", "tqdm>=4.60"]
+ROS = ["ros-rclpy>=9,<10", "ros-common-interfaces>=5,<6", "ros-rmw-fastrtps-cpp>=9,<10"]
+VIZ = ["matplotlib>=3.7"]
+SYNTHETIC = ["embreex>=2.17.7.post5"]
+TRAIN = ["torch>=2.4", "onnx>=1.16", "scipy>=1.10", *SYNTHETIC]
+TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.8", "mypy>=1.13", "types-PyYAML"]
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Teach any robot's LiDAR any vocabulary, without one label",
+    license="Apache-2.0",
+    maintainer="ov_seg_ros developers",
+    maintainer_email="ov-seg-ros@users.noreply.github.com",
+    python_requires=">=3.10",
+    package_dir={"": "."},
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["models/*.onnx", "models/*.json"]},
+    install_requires=[*RUNTIME, *BAGS],
+    extras_require={
+        "ros": ROS,
+        "train": TRAIN,
+        "synthetic": SYNTHETIC,
+        "gpu": ["onnxruntime-gpu>=1.18"],
+        "viz": VIZ,
+        "test": TEST,
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
+        (f"share/{PACKAGE}/config", glob("config/*.yaml") + glob("config/*.json")),
+        (f"share/{PACKAGE}/config/label_spaces", glob("config/label_spaces/*.yaml")),
+        (f"share/{PACKAGE}/config/rviz", glob("config/rviz/*.rviz")),
+        (f"share/{PACKAGE}/config/fastdds", glob("config/fastdds/*.xml")),
+    ],
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "ov-seg = ov_seg_ros.cli:main",
+            "segmentation_node = ov_seg_ros.ros.segmentation_node:main",
+            "replay = ov_seg_ros.ros.replay:main",
+        ],
+    },
+)

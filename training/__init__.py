@@ -1,0 +1,1 @@
+"""Offline: teachers label images, labels are lifted onto points, students are distilled."""

@@ -1,0 +1,1 @@
+"""Recordings and data sets as streams of samples."""

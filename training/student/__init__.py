@@ -1,0 +1,1 @@
+"""The 3D network and how it is trained."""

@@ -1,0 +1,1 @@
+"""2D open-vocabulary segmentation models: image in, text-indexed segments out."""
