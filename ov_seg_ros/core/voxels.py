@@ -1,0 +1,149 @@
+"""Voxelisation: points to the integer cells of a Cartesian or cylindrical grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ov_seg_ros.core.errors import ConfigError
+
+KINDS = ("cartesian", "cylindrical")
+COORD_BITS = 20
+"""Cells per axis are fewer than 2**20 - 2, so that a cell and its neighbours pack into one int64 key."""
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The occupied cells of one scan.
+
+    Attributes:
+        coords: (V, 3) int32, distinct, in lexicographic order, each >= 0.
+        point_to_voxel: (N,) int32 index into ``coords``, -1 = invalid point or outside the grid.
+    """
+
+    coords: NDArray[np.int32]
+    point_to_voxel: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """A regular grid; what a student was trained on, so it travels inside the model file.
+
+    Attributes:
+        kind: "cartesian" (axes x, y, z) or "cylindrical" (axes rho, phi, z; phi in (-pi, pi],
+            cells on both sides of the cut at the back are not neighbours, as in AFOV and SLidR).
+        voxel_size: cell edge per axis, metres (phi: radians).
+        range_min: lower corner per axis, same units.
+        range_max: upper corner per axis, exclusive.
+    """
+
+    kind: str
+    voxel_size: tuple[float, float, float]
+    range_min: tuple[float, float, float]
+    range_max: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"voxel grid kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if min(self.voxel_size) <= 0:
+            raise ConfigError(f"voxel_size must be > 0 per axis, got {self.voxel_size}")
+        if any(low >= high for low, high in zip(self.range_min, self.range_max, strict=True)):
+            raise ConfigError(f"range_min {self.range_min} must lie below range_max {self.range_max} on every axis")
+        if max(self.shape) >= 2**COORD_BITS - 2:
+            raise ConfigError(f"voxel grid of {self.shape} cells is too fine, at most {2**COORD_BITS - 3} per axis")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cells per axis."""
+        span = zip(self.range_min, self.range_max, self.voxel_size, strict=True)
+        nx, ny, nz = (int(np.ceil((high - low) / size - 1e-6)) for low, high, size in span)
+        return nx, ny, nz
+
+    def axes(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points (N, 3) in metres to grid axes (N, 3): the same for cartesian, (rho, phi, z) for cylindrical."""
+        if self.kind == "cartesian":
+            return points
+        rho = np.hypot(points[:, 0], points[:, 1])
+        phi = np.arctan2(points[:, 1], points[:, 0])
+        return np.stack([rho, phi, points[:, 2]], axis=1).astype(np.float32)
+
+    def voxelize(self, points: NDArray[np.float32]) -> Voxels:
+        """Finds the occupied cells.
+
+        Args:
+            points: (N, 3) float32, metres; NaN and infinite points belong to no cell.
+        """
+        axes = np.ascontiguousarray(self.axes(points), dtype=np.float32)
+        low = np.asarray(self.range_min, np.float32)
+        keys = _cell_keys(axes, low, np.asarray(self.voxel_size, np.float32), np.asarray(self.shape, np.int64))
+        valid = keys >= 0
+        every_point = bool(valid.all())
+        unique, inverse = np.unique(keys if every_point else keys[valid], return_inverse=True)
+        if every_point:
+            point_to_voxel = inverse.astype(np.int32)
+        else:
+            point_to_voxel = np.full(len(points), -1, np.int32)
+            point_to_voxel[valid] = inverse
+        return Voxels(unpack_keys(unique), point_to_voxel)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, the inverse of ``from_dict``."""
+        return {
+            "kind": self.kind,
+            "voxel_size": list(self.voxel_size),
+            "range_min": list(self.range_min),
+            "range_max": list(self.range_max),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> VoxelGrid:
+        """Reads the JSON form.
+
+        Raises:
+            ConfigError: a key is missing, unknown or malformed.
+        """
+        try:
+            triples = {k: tuple(float(v) for v in content[k]) for k in ("voxel_size", "range_min", "range_max")}
+            if set(content) - {"kind", *triples} or any(len(t) != 3 for t in triples.values()):
+                raise ValueError("unknown keys or not three numbers per axis")
+            return cls(kind=content["kind"], **triples)  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"voxel grid: expected kind, voxel_size, range_min, range_max, got {content}") from error
+
+
+def pack_coords(coords: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Cells (V, 3) to int64 keys (V,) whose order is the lexicographic order of the cells.
+
+    Every coordinate is stored plus one, so that adding a neighbour offset of -1..1 never borrows.
+    """
+    shifted = coords.astype(np.int64) + 1
+    return (shifted[:, 0] << (2 * COORD_BITS)) | (shifted[:, 1] << COORD_BITS) | shifted[:, 2]
+
+
+def unpack_keys(keys: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The inverse of ``pack_coords``: (V,) int64 to (V, 3) int32."""
+    mask = (1 << COORD_BITS) - 1
+    columns = [keys >> (2 * COORD_BITS), (keys >> COORD_BITS) & mask, keys & mask]
+    return np.stack(columns, axis=1).astype(np.int32) - np.int32(1)
+
+
+@njit(cache=True)
+def _cell_keys(axes, low, size, shape):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    keys = np.empty(len(axes), np.int64)
+    for i in range(len(axes)):
+        key = np.int64(0)
+        for axis in range(3):
+            cell = np.floor((axes[i, axis] - low[axis]) / size[axis])
+            if not (cell >= 0 and cell < shape[axis]):  # NaN fails both
+                key = np.int64(-1)
+                break
+            key = (key << COORD_BITS) | (np.int64(cell) + 1)
+        keys[i] = key
+    return keys
