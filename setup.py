@@ -6,13 +6,25 @@ from setuptools import find_packages, setup
 
 PACKAGE = "ov_seg_ros"
 
-RUNTIME = ["numpy>=1.24", "numba>=0.60", "pyyaml>=6.0", "onnxruntime>=1.18", "jsonschema>=4.0"]
+RUNTIME = ["numpy>=1.24,<3", "numba>=0.61", "pyyaml>=6.0", "onnxruntime>=1.18,<2", "jsonschema>=4.0"]
 BAGS = ["rosbags>=0.10.10,<0.12", "pillow>=10.0", "tqdm>=4.60"]
+# rclpy and the message packages as wheels (ROS 2 Kilted). Not for a machine with a ROS 2
+# installation: there they come with the distribution, see package.xml.
 ROS = ["ros-rclpy>=9,<10", "ros-common-interfaces>=5,<6", "ros-rmw-fastrtps-cpp>=9,<10"]
 VIZ = ["matplotlib>=3.7"]
-SYNTHETIC = ["embreex>=2.17.7.post5"]
-TRAIN = ["torch>=2.4", "onnx>=1.16", "scipy>=1.10", *SYNTHETIC]
-TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.8", "mypy>=1.13", "types-PyYAML"]
+SYNTHETIC = ["embreex>=2.17.7.post5,<5"]
+TRAIN = ["torch>=2.4,<3", "onnx>=1.16,<2", "scipy>=1.10", *SYNTHETIC]
+# spconv (CPU wheel) is only the reference that the sparse layers are compared with.
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "ruff>=0.8",
+    "mypy>=1.13",
+    "types-PyYAML",
+    "spconv>=2.3.8,<3",
+]
 
 setup(
     name=PACKAGE,
@@ -21,10 +33,10 @@ setup(
     license="Apache-2.0",
     maintainer="ov_seg_ros developers",
     maintainer_email="ov-seg-ros@users.noreply.github.com",
-    python_requires=">=3.10",
+    python_requires=">=3.10,<3.14",
     package_dir={"": "."},
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["models/*.onnx", "models/*.json"]},
+    package_data={"": ["*.json"], PACKAGE: ["models/*.onnx", "models/*.json"]},
     install_requires=[*RUNTIME, *BAGS],
     extras_require={
         "ros": ROS,
