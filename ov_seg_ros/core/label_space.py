@@ -56,13 +56,12 @@ class LabelSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """The inverse of ``from_dict``, made of JSON types only."""
-        return {
-            "name": self.name,
-            "classes": [
-                {"name": n, "color": list(c), "texts": list(t)}
-                for n, c, t in zip(self.class_names, self.palette, self.texts or [()] * len(self), strict=True)
-            ],
-        }
+        rows: list[dict[str, Any]] = [
+            {"name": name, "color": list(color)} for name, color in zip(self.class_names, self.palette, strict=True)
+        ]
+        for row, texts in zip(rows, self.texts, strict=False):
+            row["texts"] = list(texts)
+        return {"name": self.name, "classes": rows}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], where: str = "label space") -> LabelSpace:
@@ -80,8 +79,8 @@ class LabelSpace:
             return cls(
                 name=str(content["name"]),
                 class_names=tuple(str(c["name"]) for c in classes),
-                palette=tuple(tuple(int(v) for v in c["color"]) for c in classes),
-                texts=tuple(tuple(c.get("texts", ())) for c in classes),
+                palette=tuple(_color(c["color"]) for c in classes),
+                texts=tuple(tuple(c.get("texts", ())) for c in classes) if any("texts" in c for c in classes) else (),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
@@ -94,3 +93,8 @@ class LabelSpace:
         if not path.is_file():
             raise ConfigError(f"label space file {path} does not exist")
         return cls.from_dict(yaml.safe_load(path.read_text()), where=str(path))
+
+
+def _color(values: list[Any]) -> tuple[int, int, int]:
+    red, green, blue = values
+    return int(red), int(green), int(blue)
