@@ -1,0 +1,84 @@
+"""Execution providers: what was asked for runs, or there is an error that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from ov_seg_ros.core.errors import ConfigError, ModelError
+from ov_seg_ros.runtime.providers import create_session
+
+has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+without_cuda = pytest.mark.skipif(has_cuda, reason="this ONNX Runtime has CUDA")
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider"])
+def test_cpu_by_any_name(tiny_model: Path, name: str) -> None:
+    session = create_session(tiny_model.read_bytes(), name)
+    assert session.provider == "CPUExecutionProvider"
+    assert session.session.get_providers()[0] == "CPUExecutionProvider"
+
+
+@without_cuda
+def test_auto_says_what_it_chose_and_why(tiny_model: Path) -> None:
+    session = create_session(tiny_model.read_bytes(), "auto")
+    assert session.provider == "CPUExecutionProvider"
+    assert "provider: auto" in session.note
+    assert "knows no GPU" in session.note
+
+
+@without_cuda
+@pytest.mark.parametrize("name", ["cuda", "CUDAExecutionProvider"])
+def test_cuda_without_its_wheel_is_refused_with_a_remedy(tiny_model: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'{name}' was asked for, .* has only .*CPUExecutionProvider.*onnxruntime-gpu"):
+        create_session(tiny_model.read_bytes(), name)
+
+
+@without_cuda
+def test_tensorrt_without_its_wheel_is_refused_with_a_remedy(tiny_model: Path) -> None:
+    with pytest.raises(ConfigError, match="TensorRT 10"):
+        create_session(tiny_model.read_bytes(), "tensorrt")
+
+
+def test_a_provider_that_does_not_exist(tiny_model: Path) -> None:
+    with pytest.raises(ConfigError, match="'gpu' does not exist; known: auto, cpu, cuda, tensorrt"):
+        create_session(tiny_model.read_bytes(), "gpu")
+
+
+@without_cuda
+@pytest.mark.filterwarnings("ignore:Specified provider")
+class TestBrokenGpuInstallation:
+    """A wheel that claims CUDA but cannot start it: ONNX Runtime itself carries on with the CPU."""
+
+    @pytest.fixture(autouse=True)
+    def claim_cuda(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        claimed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: claimed)
+
+    def test_onnxruntime_falls_back_silently(self, tiny_model: Path) -> None:
+        session = onnxruntime.InferenceSession(tiny_model.read_bytes(), providers=["CUDAExecutionProvider"])
+        assert session.get_providers() == ["CPUExecutionProvider"]
+
+    def test_we_do_not(self, tiny_model: Path) -> None:
+        with pytest.raises(ModelError, match="CUDAExecutionProvider was asked for but did not start.*provider cpu"):
+            create_session(tiny_model.read_bytes(), "cuda")
+
+    def test_auto_tells(self, tiny_model: Path) -> None:
+        session = create_session(tiny_model.read_bytes(), "auto")
+        assert session.provider == "CPUExecutionProvider"
+        assert "CUDAExecutionProvider was asked for but did not start" in session.note
+
+
+def test_number_of_threads(tiny_model: Path) -> None:
+    session = create_session(tiny_model.read_bytes(), "cpu", num_threads=1)
+    assert session.session.get_session_options().intra_op_num_threads == 1
+    with pytest.raises(ConfigError, match=r"num_threads must be >= 0 .* got -1"):
+        create_session(tiny_model.read_bytes(), "cpu", num_threads=-1)
+
+
+def test_a_refused_network_is_one_error_and_no_noise(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelError, match=r"refuses a\.onnx on CPUExecutionProvider: .*"):
+        create_session(b"\x08\x08garbage", "cpu", where="a.onnx")
+    assert capfd.readouterr() == ("", "")
