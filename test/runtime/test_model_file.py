@@ -59,7 +59,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is a directory; expected an .onnx file"):
+    with pytest.raises(ModelError, match=r"is a directory; expected an \.onnx file"):
         load_description(tmp_path)
 
 
@@ -92,7 +92,9 @@ def test_onnx_file_of_somebody_else(tiny_model: Path, tmp_path: Path) -> None:
     model.producer_name = "pytorch"
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "a.onnx")
-    with pytest.raises(ModelError, match=r"not exported by ov_seg_ros \(no metadata 'ov_seg_ros', written by pytorch\)"):
+    with pytest.raises(
+        ModelError, match=r"not exported by ov_seg_ros \(no metadata 'ov_seg_ros', written by pytorch\)"
+    ):
         load_description(tmp_path / "a.onnx")
 
 

@@ -32,7 +32,9 @@ def test_auto_says_what_it_chose_and_why(tiny_model: Path) -> None:
 @without_cuda
 @pytest.mark.parametrize("name", ["cuda", "CUDAExecutionProvider"])
 def test_cuda_without_its_wheel_is_refused_with_a_remedy(tiny_model: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"'{name}' was asked for, .* has only .*CPUExecutionProvider.*onnxruntime-gpu"):
+    with pytest.raises(
+        ConfigError, match=rf"'{name}' was asked for, .* has only .*CPUExecutionProvider.*onnxruntime-gpu"
+    ):
         create_session(tiny_model.read_bytes(), name)
 
 
@@ -62,7 +64,7 @@ class TestBrokenGpuInstallation:
         assert session.get_providers() == ["CPUExecutionProvider"]
 
     def test_we_do_not(self, tiny_model: Path) -> None:
-        with pytest.raises(ModelError, match="CUDAExecutionProvider was asked for but did not start.*provider cpu"):
+        with pytest.raises(ModelError, match=r"CUDAExecutionProvider was asked for but did not start.*provider cpu"):
             create_session(tiny_model.read_bytes(), "cuda")
 
     def test_auto_tells(self, tiny_model: Path) -> None:

@@ -30,9 +30,14 @@ def test_nested_and_repeated_stages_add_up() -> None:
 def test_a_stage_that_raises_is_timed_and_the_error_passes() -> None:
     clock = FakeClock()
     timer = StageTimer(clock)
-    with pytest.raises(ValueError, match="boom"), timer.stage("bad"):
-        clock.sleep_ms(2)
-        raise ValueError("boom")
+
+    def fail() -> None:
+        with timer.stage("bad"):
+            clock.sleep_ms(2)
+            raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        fail()
     assert timer.stage_ms == pytest.approx({"bad": 2.0})
 
 
