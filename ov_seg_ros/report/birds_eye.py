@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ov_seg_ros.core.overlay import draw_points
 from ov_seg_ros.report import theme
 
 SUPERSAMPLING = 2
 EGO_LENGTH, EGO_WIDTH = 4.5, 1.9
 """Metres, of the vehicle drawn at the centre."""
 
-POINT = tuple((dv, du) for dv in (-1, 0, 1) for du in (-1, 0, 1))
-"""Offsets (rows, columns) of the pixels of one point on the supersampled canvas."""
+POINT_RADIUS = 1
+"""Pixels of the supersampled canvas."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class BirdsEye:
         for chosen in (finite & ~top, top):
             index = np.flatnonzero(chosen)
             index = index[np.argsort(points[index, 2], kind="stable")]
-            self._splat(canvas, points[index], colors[index])
+            canvas = draw_points(canvas, self._pixels(points[index]), colors[index], POINT_RADIUS)
         picture = Image.fromarray(canvas).resize((self.width, self.height), Image.Resampling.BOX)
         self._draw_ego(ImageDraw.Draw(picture))
         self._draw_scale_bar(ImageDraw.Draw(picture))
@@ -72,14 +73,11 @@ class BirdsEye:
             pen.ellipse(box, outline=(33, 41, 55), width=scale)
         return np.array(picture)
 
-    def _splat(self, canvas: NDArray[np.uint8], points: NDArray[np.float32], colors: NDArray[np.uint8]) -> None:
+    def _pixels(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 2) (u, v) on the supersampled canvas."""
         scale = self.pixels_per_metre * SUPERSAMPLING
-        rows = np.round(canvas.shape[0] / 2 - points[:, 0] * scale).astype(np.int64)
-        columns = np.round(canvas.shape[1] / 2 - points[:, 1] * scale).astype(np.int64)
-        for dv, du in POINT:
-            v, u = rows + dv, columns + du
-            inside = (v >= 0) & (v < canvas.shape[0]) & (u >= 0) & (u < canvas.shape[1])
-            canvas[v[inside], u[inside]] = colors[inside]
+        center = np.array([self.width, self.height], np.float32) * (SUPERSAMPLING / 2) - 0.5
+        return center - points[:, [1, 0]] * np.float32(scale)
 
     def _draw_ego(self, pen: ImageDraw.ImageDraw) -> None:
         u, v, scale = self.width / 2, self.height / 2, self.pixels_per_metre

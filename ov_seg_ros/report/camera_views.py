@@ -9,12 +9,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ov_seg_ros.core.data_types import CameraImage, Projection
+from ov_seg_ros.core.overlay import draw_points
 from ov_seg_ros.report import theme
 from ov_seg_ros.report.scene import Scene
 
 SUPERSAMPLING = 2
 IMAGE_BRIGHTNESS = 0.62
 """Images are dimmed to this share, so that the points stand out."""
+
+DEPTH_BANDS = ((14.0, np.inf, 2), (7.0, 14.0, 3), (0.0, 7.0, 4))
+"""From (metres), to (metres), radius (pixels of the supersampled tile), far ones first: near points are larger."""
 
 GAP = 10
 """Pixels between tiles."""
@@ -33,25 +37,13 @@ def draw_camera(view: CameraImage, projection: Projection, colors: NDArray[np.ui
     size = (width * SUPERSAMPLING, height * SUPERSAMPLING)
     canvas = np.array(Image.fromarray(view.image).resize(size, Image.Resampling.BILINEAR))
     canvas = (canvas * IMAGE_BRIGHTNESS).astype(np.uint8)
-    far_first = np.argsort(-projection.depth, kind="stable")
     scale = size[0] / view.camera.width
-    centers = np.floor((projection.pixels[far_first] + 0.5) * scale).astype(np.int64)
-    _splat(canvas, centers, colors[projection.point_index[far_first]], projection.depth[far_first])
+    for nearest, farthest, radius in DEPTH_BANDS:
+        band = np.flatnonzero((projection.depth >= nearest) & (projection.depth < farthest))
+        band = band[np.argsort(-projection.depth[band], kind="stable")]
+        centers = (projection.pixels[band] + 0.5) * scale - 0.5
+        canvas = draw_points(canvas, centers, colors[projection.point_index[band]], radius)
     return Image.fromarray(canvas).resize((width, height), Image.Resampling.BOX)
-
-
-def _splat(
-    canvas: NDArray[np.uint8], centers: NDArray[np.int64], colors: NDArray[np.uint8], depth: NDArray[np.float32]
-) -> None:
-    """Discs with a radius of about 2 to 4 pixels of the canvas: near points are larger."""
-    radius = np.clip(28.0 / np.maximum(depth, 1e-3), 2.2, 4.0) * min(canvas.shape[1] / 1280, 1.6)
-    reach = int(np.ceil(radius.max())) if len(radius) else 0
-    offsets = [(dv, du) for dv in range(-reach, reach + 1) for du in range(-reach, reach + 1)]
-    for dv, du in offsets:
-        v, u = centers[:, 1] + dv, centers[:, 0] + du
-        inside = (v >= 0) & (v < canvas.shape[0]) & (u >= 0) & (u < canvas.shape[1])
-        inside &= dv * dv + du * du <= radius * radius
-        canvas[v[inside], u[inside]] = colors[inside]
 
 
 def draw_camera_grid(scene: Scene, colors: NDArray[np.uint8], width: int, max_columns: int = 3) -> Image.Image | None:
