@@ -10,7 +10,6 @@ from ov_seg_ros.core.metrics import ConfusionMatrix
 from ov_seg_ros.report.run_report import Accuracy, Latency, ModelIdentity, Percentiles, Provenance, RunReport
 from ov_seg_ros.report.schema import REPORT_SCHEMA
 
-
 TOTAL = Percentiles(1.0, 2.0, 3.0)
 
 
