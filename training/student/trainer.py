@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -179,7 +180,7 @@ class Trainer:
         if step < rise:
             return self.config.learning_rate * (step + 1) / (rise + 1)
         progress = (step - rise) / max(1.0, self.config.steps - rise)
-        return self.config.learning_rate * max(1e-3, 0.5 * (1 + np.cos(np.pi * progress)))
+        return self.config.learning_rate * max(1e-3, 0.5 * (1 + math.cos(math.pi * progress)))
 
     def _state(self) -> dict[str, Any]:
         return {
