@@ -111,7 +111,7 @@ def _voxel_color(color: NDArray[np.float32] | None, voxels: Voxels) -> NDArray[n
 
 
 @njit(cache=True)
-def _voxel_geometry(points, axes, intensity, coords, point_to_voxel, low, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _voxel_geometry(points, axes, intensity, coords, point_to_voxel, low, size):  # type: ignore[no-untyped-def]
     out = np.zeros((len(coords), 8), np.float32)
     bottom = np.full(len(coords), np.inf, np.float32)
     top = np.full(len(coords), -np.inf, np.float32)

@@ -133,7 +133,7 @@ def _build_stride(coords: NDArray[np.int32]) -> tuple[Stride, NDArray[np.int32]]
 
 
 @njit(cache=True)
-def _merge_pairs(keys, shifts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _merge_pairs(keys, shifts):  # type: ignore[no-untyped-def]
     """Two pointers over the sorted keys, per offset: adding a constant keeps the order."""
     num_voxels = len(keys)
     centre = np.empty(len(shifts) * num_voxels, np.int64)

@@ -135,7 +135,7 @@ def unpack_keys(keys: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 @njit(cache=True)
-def _cell_keys(axes, low, size, shape):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _cell_keys(axes, low, size, shape):  # type: ignore[no-untyped-def]
     keys = np.empty(len(axes), np.int64)
     for i in range(len(axes)):
         key = np.int64(0)
