@@ -45,7 +45,7 @@ def spread_to_points(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _classify(logits):  # type: ignore[no-untyped-def]
     num_voxels, num_classes = logits.shape
     class_id = np.empty(num_voxels, np.uint8)

@@ -65,7 +65,7 @@ def create_session(
     if num_threads < 0:
         raise ConfigError(f"num_threads must be >= 0 (0 = one per physical core), got {num_threads}")
     available = onnxruntime.get_available_providers()
-    if provider == "auto":
+    if provider.lower() == "auto":
         return _create_automatically(content, num_threads, where, available)
     name = full_provider_name(provider, available)
     session = _create_verified(content, name, num_threads, where)
@@ -138,6 +138,8 @@ def _session_options(num_threads: int) -> onnxruntime.SessionOptions:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.enable_mem_pattern = False  # a plan is kept per input shape, and no two scans have the same
+    # Threads that wait do so asleep: the same median latency, and the robot's other nodes get the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # errors reach the user as our exceptions, not as lines on stderr
     return options
 

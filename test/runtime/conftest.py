@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
-from tiny_model import write_tiny_model
 
-from ov_seg_ros.runtime.segmenter import Segmenter
+sys.path.append(str(Path(__file__).parents[1]))
+from tiny_model import write_tiny_model  # noqa: E402
+
+from ov_seg_ros.runtime.segmenter import Segmenter  # noqa: E402
 
 
 @pytest.fixture(scope="session")
