@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))
-from tiny_model import write_tiny_model  # noqa: E402
+from tiny_model import write_tiny_model
 
-from ov_seg_ros.runtime.segmenter import Segmenter  # noqa: E402
+from ov_seg_ros.runtime.segmenter import Segmenter
 
 
 @pytest.fixture(scope="session")
