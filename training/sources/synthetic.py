@@ -1,0 +1,170 @@
+"""Synthetic street drives: ray-cast LiDAR scans and camera images with ground truth, drawn from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ov_seg_ros.core.data_types import PointCloud, Sample
+from ov_seg_ros.core.errors import ConfigError, InputError
+from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.synthetic_layout import LAYOUTS, draw_street
+from training.sources.synthetic_lidar import LIDARS, detected, intensity, noisy_range
+from training.sources.synthetic_meshes import Mesh
+from training.sources.synthetic_motion import EgoMotion, EgoProgress, draw_movers
+from training.sources.synthetic_raycast import RayScene, trace
+from training.sources.synthetic_world import build_world
+
+START_NS = 1_700_000_000_000_000_000
+"""Stamp of the first scan of every drive."""
+
+LABEL_SPACE_FILE = Path(__file__).resolve().parents[2] / "config" / "label_spaces" / "nuscenes16.yaml"
+
+
+@dataclass(frozen=True)
+class DriveConfig:
+    """What decides a drive; equal configurations give equal bytes.
+
+    Attributes:
+        seed: of everything random.
+        lidar: "spinning32" (nuScenes-like) or "spinning64" (KITTI-like).
+        num_scans: length of the drive.
+        scan_stride: revolutions per delivered scan; 1 = every one (10 Hz), 10 = one per second.
+        scan_rate_hz: revolutions per second.
+        layout: a name of ``synthetic_layout.LAYOUTS``, None = drawn from the seed.
+        image_width: pixels.
+        image_height: pixels.
+    """
+
+    seed: int
+    lidar: str = "spinning32"
+    num_scans: int = 40
+    scan_stride: int = 1
+    scan_rate_hz: float = 10.0
+    layout: str | None = None
+    image_width: int = 480
+    image_height: int = 270
+
+    def __post_init__(self) -> None:
+        if self.lidar not in LIDARS:
+            raise ConfigError(f"lidar must be one of {', '.join(LIDARS)}, got {self.lidar!r}")
+        if self.layout is not None and self.layout not in LAYOUTS:
+            raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)} or None, got {self.layout!r}")
+        for name in ("num_scans", "scan_stride", "image_width", "image_height"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.seed >= 0:
+            raise ConfigError(f"seed must be 0 or more, got {self.seed}")
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first to the last scan."""
+        return (self.num_scans - 1) * self.scan_stride / self.scan_rate_hz
+
+
+class SyntheticDrive:
+    """A drive through a street that never existed; implements ``Source``.
+
+    The world is built on first use (about two seconds) and kept.
+    """
+
+    def __init__(self, config: DriveConfig) -> None:
+        self.config = config
+        self.lidar = LIDARS[config.lidar]
+        self.base_from_lidar = np.eye(4)
+        self.base_from_lidar[:3, 3] = (0.95, 0.0, self.lidar.height)
+        self._progress = EgoProgress(self._stream("progress"), config.duration)
+        self.street = draw_street(self._stream("street"), -100.0, self._progress.end + 100.0, config.layout)
+        self._ego = EgoMotion(self._stream("ego"), self._progress, self.street)
+        world = build_world(self._stream("world"), self.street)
+        self._static = RayScene(world.mesh, world.instance_id)
+        self._movers = draw_movers(self._stream("traffic"), self.street, config.duration, world.instances + 1)
+
+    def _stream(self, purpose: str, index: int = 0) -> np.random.Generator:
+        """An independent random stream per purpose and scan, so that order and process count do not matter."""
+        return np.random.default_rng([self.config.seed, int.from_bytes(purpose.encode(), "little"), index])
+
+    @property
+    def name(self) -> str:
+        """Of the drive, usable as a folder name."""
+        return f"drive_{self.config.seed:04d}_{self.config.lidar}"
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The 16 classes of nuScenes."""
+        return _label_space()
+
+    def __len__(self) -> int:
+        return self.config.num_scans
+
+    def stamp_ns(self, index: int) -> int:
+        """Stamp of scan ``index``.
+
+        Raises:
+            InputError: the drive has no such scan.
+        """
+        if not 0 <= index < len(self):
+            raise InputError(f"drive {self.name} has scans 0 to {len(self) - 1}, got {index}")
+        return START_NS + round(index * self.config.scan_stride * 1e9 / self.config.scan_rate_hz)
+
+    def ego_pose(self, stamp_ns: int) -> NDArray[np.float64]:
+        """(4, 4) world_from_base at a stamp."""
+        return self._ego.pose((stamp_ns - START_NS) / 1e9)
+
+    def load_sample(self, index: int) -> Sample:
+        """The scan with its ground truth."""
+        scan, stamp = self._scan(index), self.stamp_ns(index)
+        cloud = PointCloud(scan["points"], scan["intensity"], stamp, "lidar")
+        world_from_lidar = self.ego_pose(stamp) @ self.base_from_lidar
+        return Sample(f"{self.name}/{index:06d}", cloud, (), scan["class_id"], world_from_lidar)
+
+    def load_scan_fields(self, index: int) -> dict[str, NDArray]:
+        """Per point: ``ring`` (N,) uint16, ``time`` (N,) float32 seconds after the stamp, ``instance_id`` (N,) int32.
+
+        ``time`` is 0 throughout: every ray leaves at the stamp.
+        """
+        scan = self._scan(index)
+        return {key: scan[key] for key in ("ring", "time", "instance_id")}
+
+    def load_instance_id(self, index: int) -> NDArray[np.int32]:
+        """(N,) int32 per point, 0 = stuff."""
+        return self._scan(index)["instance_id"]
+
+    def scenes_at(self, stamp_ns: int) -> list[RayScene]:
+        """The static scene and the movers where they are at a stamp."""
+        time = (stamp_ns - START_NS) / 1e9
+        ego_s = self._progress.at(time)
+        placed = [(m.placed(time, ego_s, self.street), m.instance_id) for m in self._movers]
+        present = [(mesh, number) for mesh, number in placed if mesh is not None]
+        if not present:
+            return [self._static]
+        counts = [len(mesh) for mesh, _ in present]
+        instance_id = np.repeat(np.array([number for _, number in present], np.int32), counts)
+        return [self._static, RayScene(Mesh.join([mesh for mesh, _ in present]), instance_id)]
+
+    def _scan(self, index: int) -> dict[str, NDArray]:
+        stamp, rng = self.stamp_ns(index), self._stream("lidar", index)
+        world_from_lidar = self.ego_pose(stamp) @ self.base_from_lidar
+        rays = self.lidar.directions
+        directions = (rays @ world_from_lidar[:3, :3].T).astype(np.float32)
+        origins = np.broadcast_to(world_from_lidar[:3, 3].astype(np.float32), rays.shape).copy()
+        hits = trace(self.scenes_at(stamp), origins, directions, self.lidar.max_range)
+        kept = detected(hits, rng)
+        measured, strength = noisy_range(self.lidar, hits, rng), intensity(self.lidar, hits, rng)
+        return {
+            "points": rays[kept] * measured[kept, None],
+            "intensity": strength[kept],
+            "class_id": hits.class_id[kept],
+            "instance_id": hits.instance_id[kept],
+            "ring": self.lidar.ring[kept],
+            "time": np.zeros(int(kept.sum()), np.float32),
+        }
+
+
+@lru_cache(maxsize=1)
+def _label_space() -> LabelSpace:
+    return LabelSpace.load(LABEL_SPACE_FILE)
