@@ -52,5 +52,5 @@ def _camera_position(image: CameraImage) -> NDArray[np.float64]:
 
 
 def _nearest_pixels(pixels: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(M, 2) integer (u, v); pixel (0, 0) reaches from -0.5 to 0.5."""
-    return np.floor(pixels + np.float32(0.5)).astype(np.int64)
+    """(M, 2) integer (u, v); pixel (0, 0) reaches from -0.5 to 0.5, exclusive, which takes float64 to keep apart."""
+    return np.floor(pixels.astype(np.float64) + 0.5).astype(np.int64)

@@ -50,6 +50,13 @@ def test_corner_pixels_reach_half_a_pixel_outwards() -> None:
     assert color == pytest.approx(np.array([[0, 0, 0, 1], [0.8, 0.4, 0, 1], NO_COLOR, NO_COLOR]), abs=1e-6)
 
 
+def test_the_last_float_before_the_edge_is_still_inside() -> None:
+    edge = np.nextafter(np.float32(0.5), np.float32(0))  # plus 0.5 this is 1 in float32: a column too far
+    camera = CameraModel(width=1, height=1, fx=1.0, fy=1.0, cx=float(edge), cy=float(edge))
+    image = CameraImage("dot", np.full((1, 1, 3), 255, np.uint8), camera, FORWARD)
+    assert sample_colors(points((10, 0, 0)), [image], occlusion=None).tolist() == [[1.0, 1.0, 1.0, 1.0]]
+
+
 def test_unseen_and_invalid_points_have_no_color() -> None:
     cloud = points((-10, 0, 0), (10, 9, 0), (np.nan, 0, 0), (np.inf, 0, 0), (10, 0, 0))
     color = sample_colors(cloud, [painted()], occlusion=None)
