@@ -1,11 +1,35 @@
-"""Draws points on images."""
+"""Draws points and their labels on images."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ov_seg_ros.core.data_types import IGNORE_ID, CameraImage, PointCloud, SegmentedCloud
 from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.projection import project_cloud
+
+
+def overlay_labels(
+    image: CameraImage, cloud: PointCloud, segmented: SegmentedCloud, colors: NDArray[np.uint8], radius: int = 2
+) -> NDArray[np.uint8]:
+    """Draws every labelled point that the camera sees in the colour of its class, near points over far ones.
+
+    Args:
+        image: the image and where its camera is.
+        cloud: the scan.
+        segmented: its labels; unknown points are not drawn.
+        colors: (256, 3) uint8 by class_id, see ``LabelSpace.colors``.
+        radius: of the points, pixels.
+
+    Returns:
+        (H, W, 3) uint8, a copy of the image with the points on it.
+    """
+    projection = project_cloud(cloud.points, image.camera_from_lidar, image.camera)
+    class_id = segmented.class_id[projection.point_index]
+    far_to_near = np.argsort(-projection.depth, kind="stable")
+    drawn = far_to_near[class_id[far_to_near] != IGNORE_ID]
+    return draw_points(image.image, projection.pixels[drawn], colors[class_id[drawn]], radius)
 
 
 def draw_points(

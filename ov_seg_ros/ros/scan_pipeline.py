@@ -1,0 +1,122 @@
+"""What the worker does with a scan: decode, segment, publish; and with a labelled one in spare time: overlays."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from rclpy.node import Node
+
+from ov_seg_ros.core.data_types import PointCloud, SegmentedCloud
+from ov_seg_ros.core.errors import OvSegError
+from ov_seg_ros.core.overlay import overlay_labels
+from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
+from ov_seg_ros.ros.cameras import CameraInputs
+from ov_seg_ros.ros.diagnostics import ScanCounters, Timing
+from ov_seg_ros.ros.outputs import Outputs
+from ov_seg_ros.ros.parameters import NodeParameters
+from ov_seg_ros.ros.scan_job import ScanJob
+from ov_seg_ros.runtime.stage_timer import StageTimer
+
+
+class SegmenterLike(Protocol):
+    """What the node needs of ``runtime.segmenter.Segmenter``; tests hand in their own."""
+
+    description: Any
+    sha256: str
+    provider: str
+
+    @property
+    def uses_color(self) -> bool:
+        """Whether images help."""
+        ...
+
+    def warm_up(self) -> Any:
+        """Makes the first scan as fast as the others."""
+        ...
+
+    def segment(self, cloud: PointCloud, images: Any = ()) -> SegmentedCloud:
+        """Labels a scan."""
+        ...
+
+
+class ScanPipeline:
+    """Labels scans, one at a time, in the worker's thread.
+
+    Attributes:
+        counters: where the scans went.
+        timing: how long the latest took.
+    """
+
+    def __init__(
+        self, node: Node, segmenter: SegmenterLike, outputs: Outputs, cameras: CameraInputs, parameters: NodeParameters
+    ) -> None:
+        """Joins the parts."""
+        self._node = node
+        self._segmenter = segmenter
+        self._outputs = outputs
+        self._cameras = cameras
+        self.parameters = parameters
+        self.counters = ScanCounters()
+        self.timing = Timing()
+
+    def label(self, job: ScanJob) -> bool:
+        """Labels and publishes one scan; a message that cannot be labelled is counted and reported.
+
+        Returns:
+            Whether the labels came after the images, so that overlays can be drawn now.
+        """
+        try:
+            return self._label(job)
+        except OvSegError as error:
+            self.reject(str(error))
+            return False
+
+    def draw(self, job: ScanJob) -> None:
+        """Draws and publishes the overlays of a labelled scan with known images."""
+        if job.cloud is None or job.segmented is None or job.match is None:
+            return
+        colors = self._segmenter.description.label_space.colors
+        for name, image in self._cameras.decode(job, job.cloud.frame_id).items():
+            if self._outputs.wants_overlay(name):
+                drawn = overlay_labels(image, job.cloud, job.segmented, colors, self.parameters.point_radius)
+                self._outputs.publish_overlay(image, drawn, job.match.images[name].image.header.frame_id)
+
+    def reject(self, reason: str) -> None:
+        """Counts a scan that was not labelled."""
+        self.counters.bad_messages += 1
+        self.counters.last_bad_reason = reason
+        self.counters.last_bad_s = time.monotonic()
+        self._node.get_logger().warning(f"scan dropped: {reason}", throttle_duration_sec=1.0)
+
+    def _label(self, job: ScanJob) -> bool:
+        timer = StageTimer()
+        with timer.stage("total"):
+            with timer.stage("decode"):
+                decoded = decode_pointcloud2(job.message)
+                images = self._images(job, decoded.cloud.frame_id)
+            segmented = self._segmenter.segment(decoded.cloud, images)
+            with timer.stage("encode"):
+                self._outputs.publish_clouds(decoded, segmented)
+        self.counters.scans_labelled += 1
+        self.counters.points += len(segmented)
+        self._account({**segmented.stage_ms, **timer.stage_ms}, job)
+        return job.set_labels(decoded.cloud, segmented)
+
+    def _images(self, job: ScanJob, frame_id: str) -> tuple[Any, ...]:
+        if not self._segmenter.uses_color:
+            return ()
+        return tuple(self._cameras.decode(job, frame_id).values())
+
+    def _account(self, stage_ms: dict[str, float], job: ScanJob) -> None:
+        now_s = time.monotonic()
+        latency_ms = (self._node.get_clock().now().nanoseconds - job.stamp_ns) * 1e-6
+        timing, slow = self.timing, stage_ms["total"] > self.parameters.max_processing_time_ms
+        timing.processing_ms = stage_ms["total"]
+        timing.latency_ms = latency_ms
+        timing.negative_latencies += latency_ms < 0
+        if not slow:
+            timing.slow_since_s = None
+        elif timing.slow_since_s is None:
+            timing.slow_since_s = now_s
+        self._outputs.publish_times(stage_ms, latency_ms if latency_ms >= 0 else None)
