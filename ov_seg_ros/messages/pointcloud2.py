@@ -216,7 +216,9 @@ def _read_points(records: NDArray[Any], layout: tuple[CloudField, ...], what: st
             raise InputError(f"{what}: field {name!r} {problem}; it has the fields {', '.join(names) or 'none'}")
         if records.dtype[name].shape:
             raise InputError(f"{what}: field {name!r} must have one element per point, got {records.dtype[name].shape}")
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite: invalid by REP-117
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # a float64 beyond float32 becomes infinite: invalid by REP-117
             points[:, axis] = records[name]
     return points
 
@@ -224,7 +226,7 @@ def _read_points(records: NDArray[Any], layout: tuple[CloudField, ...], what: st
 def _read_intensity(records: NDArray[Any]) -> NDArray[np.float32]:
     for name in INTENSITY_NAMES:
         if name in (records.dtype.names or ()) and not records.dtype[name].shape:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 return records[name].astype(np.float32)
     return np.zeros(len(records), np.float32)
 
