@@ -1,0 +1,112 @@
+"""The label stage on synthetic drives: teacher, lifting and colours, one file per scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ov_seg_ros.core.data_types import CameraImage, PseudoLabels, Sample
+from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.core.point_color import sample_colors
+from training.lifting import lift_segments
+from training.sources.synthetic_folder import SyntheticFolder
+from training.student.examples import LabelledScan
+from training.teachers.simulated import SimulatedTeacher, TeacherErrorConfig, perturb_extrinsics
+
+
+@dataclass(frozen=True)
+class SimulatedLabels:
+    """Lifted labels of a synthetic drive, made as a user's would be: by a fallible teacher and calibration.
+
+    Attributes:
+        drive: with images and their truth (which the simulated teacher alone reads).
+        errors: of the teacher.
+        seed: of the errors of this drive.
+        label_space: classes.
+    """
+
+    drive: SyntheticFolder
+    errors: TeacherErrorConfig
+    seed: int
+    label_space: LabelSpace
+
+    def lift(self, index: int) -> PseudoLabels:
+        """Labels of scan ``index``, point for point."""
+        sample = self.as_calibrated(index)
+        teacher = SimulatedTeacher(self.errors, self.label_space)
+        segments = {
+            image.name: teacher.segment(image, self.drive.load_image_truth(index, image.name), self.seed)
+            for image in sample.images
+        }
+        return lift_segments(sample, segments)
+
+    def as_calibrated(self, index: int) -> Sample:
+        """The sample with the extrinsics a user would have: off by the calibration and stamp error of the drive."""
+        sample = self.drive.load_sample(index)
+        velocity = lidar_velocity(self.drive, index)
+        images = tuple(self._perturbed(image, velocity) for image in sample.images)
+        return replace(sample, images=images, class_id=None)
+
+    def _perturbed(self, image: CameraImage, velocity: NDArray[np.float64]) -> CameraImage:
+        wrong = perturb_extrinsics(image.camera_from_lidar, self.errors, self.seed, image.name, velocity)
+        return replace(image, camera_from_lidar=wrong)
+
+
+def lidar_velocity(drive: SyntheticFolder, index: int) -> NDArray[np.float64]:
+    """(3,) metres per second in the LiDAR frame, by the difference of neighbouring poses."""
+    if len(drive) < 2:
+        return np.zeros(3)
+    here, there = sorted((index, index - 1 if index else index + 1))
+    first, second = (drive.load_sample(i, with_images=False) for i in (here, there))
+    if first.world_from_lidar is None or second.world_from_lidar is None:
+        raise InputError(f"drive {drive.name} has no ego poses")
+    seconds = (second.cloud.stamp_ns - first.cloud.stamp_ns) * 1e-9
+    shift = (second.world_from_lidar[:3, 3] - first.world_from_lidar[:3, 3]) / seconds
+    return first.world_from_lidar[:3, :3].T @ shift
+
+
+def label_drive(labels: SimulatedLabels, out: Path, use_truth: bool) -> Iterator[Path]:
+    """Writes one ``LabelledScan`` per scan and yields its path; scans already there are kept.
+
+    Args:
+        labels: the lifted labels.
+        out: folder of the drive's files.
+        use_truth: store the ground truth of the whole cloud instead (the supervised ceiling only).
+    """
+    for index in range(len(labels.drive)):
+        path = out / f"{index:06d}.npz"
+        if not path.exists():
+            _labelled_scan(labels, index, use_truth).save(path)
+        yield path
+
+
+def _labelled_scan(labels: SimulatedLabels, index: int, use_truth: bool) -> LabelledScan:
+    if use_truth:
+        sample = labels.drive.load_sample(index)
+        class_id = sample.class_id
+        assert class_id is not None
+        confidence = np.ones(len(class_id), np.float32)
+    else:
+        sample = labels.as_calibrated(index)
+        lifted = labels.lift(index)
+        class_id, confidence = lifted.class_id, lifted.confidence
+    color, camera = _colors(sample)
+    ring = labels.drive.load_scan_fields(index)["ring"]
+    cloud = sample.cloud
+    return LabelledScan(cloud.points, cloud.intensity, ring, class_id, confidence, color, camera)
+
+
+def _colors(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """(N, 4) colours and (N,) the camera each came from, so that whole cameras can be dropped in training."""
+    color = sample_colors(sample.cloud.points, sample.images)
+    camera = np.full(len(sample.cloud), -1, np.int8)
+    for number, image in enumerate(sample.images):
+        alone = sample_colors(sample.cloud.points, (image,))
+        same = (alone[:, 3] > 0) & (alone[:, :3] == color[:, :3]).all(axis=1)
+        camera[same & (camera < 0)] = number
+    return color, camera
