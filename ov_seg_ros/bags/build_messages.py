@@ -1,4 +1,7 @@
-"""Message objects for ``RecordingWriter.write`` from the project's own types."""
+"""Message objects for ``RecordingWriter.write`` that no encoder of ``ov_seg_ros.messages`` makes.
+
+The encoders there serve as well; hand them ``message_types()``.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ov_seg_ros.bags.message_types import LABEL_INFO, ODOMETRY, TF, standard_typestore
-from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.bags.message_types import ODOMETRY, TF, standard_typestore
 from ov_seg_ros.core.transforms import quaternion_from_matrix
 from ov_seg_ros.messages.assembly import MessageTypes, make_header, make_message
 from ov_seg_ros.messages.pointcloud2 import encode_cloud
@@ -81,17 +83,6 @@ def odometry_message(
         pose=make_message(types, "geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=unknown),
         twist=make_message(types, "geometry_msgs/msg/TwistWithCovariance", twist=still, covariance=unknown),
     )
-
-
-def label_info_message(label_space: LabelSpace, stamp_ns: int, frame_id: str = "", threshold: float = 0.0) -> Any:
-    """vision_msgs/LabelInfo: the class names by id."""
-    types = message_types()
-    classes = [
-        make_message(types, "vision_msgs/msg/VisionClass", class_id=class_id, class_name=name)
-        for class_id, name in enumerate(label_space.class_names)
-    ]
-    header = make_header(types, stamp_ns, frame_id)
-    return make_message(types, LABEL_INFO, header=header, class_map=classes, threshold=threshold)
 
 
 def _pose(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:

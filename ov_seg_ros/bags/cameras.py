@@ -12,7 +12,7 @@ from ov_seg_ros.core.errors import InputError
 if TYPE_CHECKING:
     from ov_seg_ros.bags.recording import Recording
 
-_DEPTH_ENCODINGS = ("16uc1", "32fc1", "mono16")
+_DEPTH_ENCODINGS = ("16uc1", "32fc1")
 _NOT_AN_IMAGE = ("depth", "disparity", "mask", "overlay", "confidence")
 
 

@@ -91,11 +91,11 @@ class SampleStream:
     def __iter__(self) -> Iterator[Sample]:
         return self.samples()
 
-    def samples(self, start_ns: int | None = None) -> Iterator[Sample]:
+    def samples(self, start_ns: int = 0) -> Iterator[Sample]:
         """Streams the samples.
 
         Args:
-            start_ns: begin with messages received then; None = from the beginning.
+            start_ns: begin with the first scan received then or later.
 
         Raises:
             InputError: a cloud is malformed, or the recording cannot be read to its end.
@@ -103,7 +103,7 @@ class SampleStream:
         for match, truth in self._matched(start_ns):
             yield self._build(match, truth)
 
-    def _matched(self, start_ns: int | None) -> Iterator[tuple[Match[RecordedMessage], RecordedMessage | None]]:
+    def _matched(self, start_ns: int) -> Iterator[tuple[Match[RecordedMessage], RecordedMessage | None]]:
         """Scans in order with their undecoded images and, if asked for, their undecoded ground truth."""
         options = self._options
         timing = {c.name: CameraTiming(options.offsets_ns.get(c.name, 0), options.tolerance_ns) for c in self.cameras}
@@ -112,9 +112,11 @@ class SampleStream:
         queue = _InOrder(wait_for_truth=self._truth is not None)
         topics = [self.lidar_topic, *camera_of, *([self._truth] if self._truth else [])]
         now_ns = 0
-        for message in self._recording.iter_messages(topics, start_ns):
+        for message in self._recording.iter_messages(topics, start_ns - LONGEST_WAIT_NS if start_ns else None):
             now_ns = max(now_ns, message.received_ns)
             if message.topic == self.lidar_topic:
+                if message.received_ns < start_ns:
+                    continue
                 queue.add(message)
                 matcher.add_scan(message.stamp_ns, message, now_ns)
             elif message.topic == self._truth:

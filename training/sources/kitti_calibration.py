@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.errors import InputError
 
+VELODYNE_HEIGHT = 1.73
+"""Height of the Velodyne above the ground, metres (sensor setup drawing of the data set)."""
+
 
 @dataclass(frozen=True)
 class Calibration:

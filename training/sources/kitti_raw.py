@@ -19,14 +19,12 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
-from training.sources.kitti_calibration import homogeneous, pinhole_of, read_calibration
+from training.sources.kitti_calibration import VELODYNE_HEIGHT, homogeneous, pinhole_of, read_calibration
 from training.sources.oxts import world_from_imu_poses
 from training.sources.point_files import check_index, load_image_file, load_point_file
 
 CAMERA = "image_02"
 SCAN_PERIOD_NS = 100_000_000
-VELODYNE_HEIGHT = 1.73
-"""Height of the Velodyne above the ground, metres (sensor setup drawing of the data set)."""
 
 CALIBRATION_FILES = ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt")
 

@@ -100,7 +100,7 @@ class NuScenes:
             world_from_lidar=world_from_lidar,
         )
 
-    def point_fields(self, index: int) -> dict[str, NDArray[np.generic]]:
+    def load_scan_fields(self, index: int) -> dict[str, NDArray[np.generic]]:
         """Further columns of the scan: ``ring`` (N,) uint16."""
         check_index(index, len(self), self.name)
         columns = load_point_file(self.root / self._keyframes[index][LIDAR]["filename"], 5)

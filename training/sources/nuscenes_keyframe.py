@@ -80,7 +80,7 @@ class NuScenesKeyframe:
             images=tuple(self._load_image(name, entry) for name, entry in self._cameras.items()),
         )
 
-    def point_fields(self, index: int) -> dict[str, NDArray[np.generic]]:
+    def load_scan_fields(self, index: int) -> dict[str, NDArray[np.generic]]:
         """Further columns of the scan: ``ring`` (N,) uint16."""
         check_index(index, 1, self.name)
         return {"ring": load_point_file(self._scan_file, 5)[:, 4].astype(np.uint16)}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.sources.kitti_calibration import Calibration, homogeneous, pinhole_of, read_calibration
+from training.sources.kitti_calibration import VELODYNE_HEIGHT, Calibration, homogeneous, pinhole_of, read_calibration
 from training.sources.label_mapping import LabelMapping
 from training.sources.point_files import check_index, load_image_file, load_point_file
 
@@ -62,6 +62,7 @@ class SemanticKitti:
     Attributes:
         name: "semantickitti_00".
         mapping: from raw ids to the label space; ``mapping.shared_class_ids`` are the classes to evaluate.
+        base_from_lidar: (4, 4) float64, base_link is the point on the ground below the Velodyne.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -73,6 +74,8 @@ class SemanticKitti:
         self.folder = Path(folder)
         self.name = f"semantickitti_{self.folder.name}"
         self.mapping = LabelMapping.load(MAPPING)
+        self.base_from_lidar: NDArray[np.float64] = np.eye(4)
+        self.base_from_lidar[2, 3] = VELODYNE_HEIGHT
         self._scans = sorted((self.folder / "velodyne").glob("*.bin"))
         if not self._scans:
             raise InputError(f"SemanticKITTI sequence {self.folder} holds no velodyne/*.bin")
@@ -112,7 +115,7 @@ class SemanticKitti:
             return None
         return load_label_file(path, self._scans[index].stat().st_size // 16)[0]
 
-    def point_fields(self, index: int) -> dict[str, NDArray[np.generic]]:
+    def load_scan_fields(self, index: int) -> dict[str, NDArray[np.generic]]:
         """Further columns of the scan: ``instance_id`` (N,) uint16 where there are labels."""
         path = self._label_path(self._scans[index].stem)
         if not path.is_file():

@@ -1,0 +1,99 @@
+"""A recording as a source of samples."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from ov_seg_ros.bags.convert import TRUTH_INFO_TOPIC, TRUTH_TOPIC
+from ov_seg_ros.bags.message_types import LABEL_INFO
+from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
+from ov_seg_ros.core.data_types import Sample
+from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.label_mapping import LABEL_SPACES
+from training.sources.point_files import check_index
+
+_DEFAULT_OPTIONS = SampleStreamOptions(truth_topic=TRUTH_TOPIC)
+
+
+class RecordingSource:
+    """A recording read scan by scan: LiDAR and cameras are found, images matched, tf looked up.
+
+    Reading in order streams the recording once. Any other index seeks, at the cost of reading about a second of
+    messages; the first time, all scans are visited for their times.
+
+    Attributes:
+        recording: the open recording.
+        stream: what was found in it, which cameras are skipped and why, and the counters of the matching.
+    """
+
+    def __init__(self, path: str | Path, options: SampleStreamOptions = _DEFAULT_OPTIONS) -> None:
+        """Opens the recording.
+
+        Raises:
+            InputError: no recording, or no LiDAR or several in it.
+        """
+        self.recording = Recording.open(path)
+        self.stream = SampleStream(self.recording, options)
+        self._next: tuple[int, Iterator[Sample]] = (0, self.stream.samples())
+
+    @property
+    def name(self) -> str:
+        """Name of the recording's folder or file."""
+        return self.recording.name
+
+    @cached_property
+    def label_space(self) -> LabelSpace | None:
+        """Of the ground truth by /ground_truth/label_info; None if the recording does not say."""
+        first = self.recording.first(TRUTH_INFO_TOPIC)
+        if first is None or first.type_name != LABEL_INFO:
+            return None
+        classes = {int(c.class_id): str(c.class_name) for c in first.decode().class_map}
+        if sorted(classes) != list(range(len(classes))):
+            raise InputError(
+                f"{self.recording.path}: {TRUTH_INFO_TOPIC} must list ids from 0 on, got {sorted(classes)}"
+            )
+        return _label_space_of(tuple(classes[i] for i in range(len(classes))), self.name)
+
+    def __len__(self) -> int:
+        return self.recording.topics[self.stream.lidar_topic].count
+
+    def load_sample(self, index: int) -> Sample:
+        """Loads scan ``index`` in the order of reception, with the images that belong to it.
+
+        Raises:
+            InputError: the index is out of range, or the recording cannot be read.
+        """
+        check_index(index, len(self), self.name)
+        position, samples = self._next
+        if position != index:
+            samples = self.stream.samples(self._received_ns[index])
+        sample = next(samples, None)
+        if sample is None:
+            raise InputError(f"{self.recording.path} ends before scan {index}, its index says {len(self)} scans")
+        self._next = (index + 1, samples)
+        return sample
+
+    @cached_property
+    def _received_ns(self) -> list[int]:
+        return [message.received_ns for message in self.recording.iter_messages([self.stream.lidar_topic])]
+
+
+def _label_space_of(class_names: tuple[str, ...], name: str) -> LabelSpace:
+    """The known label space with these classes, else one with colours of its own."""
+    for path in sorted(LABEL_SPACES.glob("*.yaml")):
+        if "_to_" not in path.stem:
+            known = LabelSpace.load(path)
+            if known.class_names == class_names:
+                return known
+    return LabelSpace(name, class_names, tuple(_color(i) for i in range(len(class_names))))
+
+
+def _color(index: int) -> tuple[int, int, int]:
+    """Hues a golden angle apart: neighbours in the list look different."""
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.65, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
