@@ -26,7 +26,7 @@ def decode_camera_info(msg: Any, rectified: bool = False) -> CameraModel:
 
     Raises:
         InputError: an uncalibrated camera (K all zero), an unknown distortion model, a matrix that is no camera
-            matrix, a region outside of the image, or rectified images of a frame turned or shifted against the camera's.
+            matrix, a region outside of the image, or rectified images of a frame turned or shifted against the raw one.
     """
     where = f"CameraInfo of frame {msg.header.frame_id!r}"
     try:

@@ -75,7 +75,7 @@ def label(msg: Any) -> SegmentedCloud:
 
 
 def to_float32(values: list[tuple]) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.array(values, np.float64).astype(np.float32).reshape(-1)
 
 
