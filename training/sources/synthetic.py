@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ov_seg_ros.core.data_types import PointCloud, Sample
+from ov_seg_ros.core.camera import CameraModel
+from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.protocol import ImageTruth
+from training.sources.synthetic_cameras import MOUNTS, CameraMount
 from training.sources.synthetic_layout import LAYOUTS, draw_street
 from training.sources.synthetic_lidar import LIDARS, detected, intensity, noisy_range
 from training.sources.synthetic_meshes import Mesh
 from training.sources.synthetic_motion import EgoMotion, EgoProgress, draw_movers
 from training.sources.synthetic_raycast import RayScene, trace
+from training.sources.synthetic_rendering import render
+from training.sources.synthetic_shading import Weather
 from training.sources.synthetic_world import build_world
 
 START_NS = 1_700_000_000_000_000_000
@@ -36,6 +41,7 @@ class DriveConfig:
         scan_stride: revolutions per delivered scan; 1 = every one (10 Hz), 10 = one per second.
         scan_rate_hz: revolutions per second.
         layout: a name of ``synthetic_layout.LAYOUTS``, None = drawn from the seed.
+        cameras: names out of ``synthetic_cameras.MOUNTS``; () = LiDAR only.
         image_width: pixels.
         image_height: pixels.
     """
@@ -46,6 +52,7 @@ class DriveConfig:
     scan_stride: int = 1
     scan_rate_hz: float = 10.0
     layout: str | None = None
+    cameras: tuple[str, ...] = tuple(MOUNTS)
     image_width: int = 480
     image_height: int = 270
 
@@ -54,6 +61,9 @@ class DriveConfig:
             raise ConfigError(f"lidar must be one of {', '.join(LIDARS)}, got {self.lidar!r}")
         if self.layout is not None and self.layout not in LAYOUTS:
             raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)} or None, got {self.layout!r}")
+        unknown = [name for name in self.cameras if name not in MOUNTS]
+        if unknown:
+            raise ConfigError(f"cameras must be out of {', '.join(MOUNTS)}, got {', '.join(unknown)}")
         for name in ("num_scans", "scan_stride", "image_width", "image_height"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -69,20 +79,31 @@ class DriveConfig:
 class SyntheticDrive:
     """A drive through a street that never existed; implements ``Source``.
 
-    The world is built on first use (about two seconds) and kept.
+    Attributes:
+        config: what it was made from.
+        lidar: the model of its LiDAR.
+        street: the layout of its ground.
+        base_from_lidar: (4, 4); the base frame lies on the ground under the rear axle, x forward.
+        camera_models: intrinsics by camera name.
     """
 
     def __init__(self, config: DriveConfig) -> None:
+        """Builds the world, which takes about two seconds."""
         self.config = config
         self.lidar = LIDARS[config.lidar]
         self.base_from_lidar = np.eye(4)
         self.base_from_lidar[:3, 3] = (0.95, 0.0, self.lidar.height)
+        size = (config.image_width, config.image_height)
+        self.camera_models: dict[str, CameraModel] = {name: MOUNTS[name].model(*size) for name in config.cameras}
+        self._weather = Weather.draw(self._stream("weather"))
         self._progress = EgoProgress(self._stream("progress"), config.duration)
         self.street = draw_street(self._stream("street"), -100.0, self._progress.end + 100.0, config.layout)
         self._ego = EgoMotion(self._stream("ego"), self._progress, self.street)
         world = build_world(self._stream("world"), self.street)
         self._static = RayScene(world.mesh, world.instance_id)
         self._movers = draw_movers(self._stream("traffic"), self.street, config.duration, world.instances + 1)
+        self._latest_scan: tuple[int, dict[str, NDArray]] | None = None
+        self._latest_images: tuple[int, dict[str, tuple[CameraImage, ImageTruth]]] = (-1, {})
 
     def _stream(self, purpose: str, index: int = 0) -> np.random.Generator:
         """An independent random stream per purpose and scan, so that order and process count do not matter."""
@@ -115,12 +136,41 @@ class SyntheticDrive:
         """(4, 4) world_from_base at a stamp."""
         return self._ego.pose((stamp_ns - START_NS) / 1e9)
 
+    def camera_stamp_ns(self, index: int, camera: str) -> int:
+        """Stamp of the image of ``camera`` that belongs to scan ``index``, at most half a revolution off its stamp."""
+        delay = self._mount(camera).trigger_delay(self.config.scan_rate_hz)
+        jitter = self._stream(f"trigger_{camera}", index).uniform(-0.001, 0.001)
+        limit = 0.5 / self.config.scan_rate_hz
+        return self.stamp_ns(index) + round(1e9 * float(np.clip(delay + jitter, -limit, limit)))
+
+    def static_extrinsics(self) -> dict[str, NDArray[np.float64]]:
+        """(4, 4) base_from_camera by camera name."""
+        return {name: MOUNTS[name].base_from_camera for name in self.config.cameras}
+
     def load_sample(self, index: int) -> Sample:
-        """The scan with its ground truth."""
+        """The scan with its ground truth and an image of every camera."""
+        scan = self.load_scan(index)
+        images = tuple(self.load_image(index, name)[0] for name in self.config.cameras)
+        return Sample(scan.key, scan.cloud, images, scan.class_id, scan.world_from_lidar)
+
+    def load_scan(self, index: int) -> Sample:
+        """The same without images, which costs a small part of the time."""
         scan, stamp = self._scan(index), self.stamp_ns(index)
         cloud = PointCloud(scan["points"], scan["intensity"], stamp, "lidar")
-        world_from_lidar = self.ego_pose(stamp) @ self.base_from_lidar
-        return Sample(f"{self.name}/{index:06d}", cloud, (), scan["class_id"], world_from_lidar)
+        return Sample(f"{self.name}/{index:06d}", cloud, (), scan["class_id"], self._world_from_lidar(stamp))
+
+    def load_image(self, index: int, camera: str) -> tuple[CameraImage, ImageTruth]:
+        """One image and its truth, rendered at its own stamp: ego vehicle and movers are where they are then."""
+        if self._latest_images[0] != index:
+            self._latest_images = (index, {})
+        rendered = self._latest_images[1]
+        if camera not in rendered:
+            rendered[camera] = self._render(index, camera)
+        return rendered[camera]
+
+    def load_image_truth(self, index: int, camera: str) -> ImageTruth:
+        """Classes, instances and depth behind the pixels of one image."""
+        return self.load_image(index, camera)[1]
 
     def load_scan_fields(self, index: int) -> dict[str, NDArray]:
         """Per point: ``ring`` (N,) uint16, ``time`` (N,) float32 seconds after the stamp, ``instance_id`` (N,) int32.
@@ -146,13 +196,35 @@ class SyntheticDrive:
         instance_id = np.repeat(np.array([number for _, number in present], np.int32), counts)
         return [self._static, RayScene(Mesh.join([mesh for mesh, _ in present]), instance_id)]
 
+    def _mount(self, camera: str) -> CameraMount:
+        if camera not in self.config.cameras:
+            raise InputError(
+                f"drive {self.name} has the cameras {', '.join(self.config.cameras) or '(none)'}, got {camera!r}"
+            )
+        return MOUNTS[camera]
+
+    def _world_from_lidar(self, stamp_ns: int) -> NDArray[np.float64]:
+        return self.ego_pose(stamp_ns) @ self.base_from_lidar
+
+    def _render(self, index: int, camera: str) -> tuple[CameraImage, ImageTruth]:
+        stamp, model = self.camera_stamp_ns(index, camera), self.camera_models[camera]
+        world_from_camera = self.ego_pose(stamp) @ MOUNTS[camera].base_from_camera
+        rng = self._stream(f"image_{camera}", index)
+        image, truth = render(self.scenes_at(stamp), model, world_from_camera, self._weather, rng)
+        camera_from_lidar = np.linalg.inv(world_from_camera) @ self._world_from_lidar(self.stamp_ns(index))
+        return CameraImage(camera, image, model, camera_from_lidar, stamp), truth
+
     def _scan(self, index: int) -> dict[str, NDArray]:
-        stamp, rng = self.stamp_ns(index), self._stream("lidar", index)
-        world_from_lidar = self.ego_pose(stamp) @ self.base_from_lidar
-        rays = self.lidar.directions
+        stamp = self.stamp_ns(index)
+        if self._latest_scan is None or self._latest_scan[0] != index:
+            self._latest_scan = (index, self._cast(stamp, self._stream("lidar", index)))
+        return self._latest_scan[1]
+
+    def _cast(self, stamp_ns: int, rng: np.random.Generator) -> dict[str, NDArray]:
+        world_from_lidar, rays = self._world_from_lidar(stamp_ns), self.lidar.directions
         directions = (rays @ world_from_lidar[:3, :3].T).astype(np.float32)
         origins = np.broadcast_to(world_from_lidar[:3, 3].astype(np.float32), rays.shape).copy()
-        hits = trace(self.scenes_at(stamp), origins, directions, self.lidar.max_range)
+        hits = trace(self.scenes_at(stamp_ns), origins, directions, self.lidar.max_range)
         kept = detected(hits, rng)
         measured, strength = noisy_range(self.lidar, hits, rng), intensity(self.lidar, hits, rng)
         return {
