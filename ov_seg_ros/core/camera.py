@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,26 +115,27 @@ class CameraModel:
     def _in_cone(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
         """(N,) bool: a cheap superset of the visible points."""
         x, y, z = points[:, 0], points[:, 1], points[:, 2]
+        slope = _widest_slope(self, self._lens.limit)
         with np.errstate(over="ignore", invalid="ignore"):
             in_front = (z > 0) & (z < np.inf)
-            if np.isfinite(self._cone_slope):
-                in_front &= x * x + y * y <= (z * points.dtype.type(self._cone_slope)) ** 2
+            if np.isfinite(slope):
+                in_front &= x * x + y * y <= (z * slope) ** 2
         return in_front
 
-    @cached_property
-    def _cone_slope(self) -> float:
-        """Largest hypot(x, y) / z that can lie in the image.
 
-        The map is one to one below the limit, so the widest visible direction is found on the image border.
-        """
-        u, v = np.linspace(-0.5, self.width - 0.5, 65), np.linspace(-0.5, self.height - 0.5, 65)
-        border = np.concatenate(
-            [
-                *(np.stack([u, np.full_like(u, row)], axis=1) for row in (v[0], v[-1])),
-                *(np.stack([np.full_like(v, column), v], axis=1) for column in (u[0], u[-1])),
-            ]
-        )
-        rays = self.unproject(border)
-        slope = np.hypot(rays[:, 0], rays[:, 1]) / rays[:, 2]
-        widest = self._lens.limit if np.isnan(slope).any() else float(slope.max())
-        return widest * 1.01  # 1 %: between the samples, and float32 points
+@lru_cache(maxsize=256)  # a CameraInfo comes with every image, always the same
+def _widest_slope(camera: CameraModel, limit: float) -> float:
+    """Largest hypot(x, y) / z that can lie in the image, with 1 % to spare for what falls between the samples.
+
+    Below ``limit`` the map is one to one, so the widest visible direction is found on the image border.
+    """
+    u, v = np.linspace(-0.5, camera.width - 0.5, 65), np.linspace(-0.5, camera.height - 0.5, 65)
+    border = np.concatenate(
+        [
+            *(np.stack([u, np.full_like(u, row)], axis=1) for row in (v[0], v[-1])),
+            *(np.stack([np.full_like(v, column), v], axis=1) for column in (u[0], u[-1])),
+        ]
+    )
+    rays = camera.unproject(border)
+    slope = np.hypot(rays[:, 0], rays[:, 1]) / rays[:, 2]
+    return 1.01 * (limit if np.isnan(slope).any() else float(slope.max()))

@@ -13,7 +13,7 @@ beyond it are invalid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -47,6 +47,7 @@ class Distortion(Protocol):
         """The inverse of ``distort``; NaN where no direction below ``limit`` leads to (x_d, y_d)."""
 
 
+@lru_cache(maxsize=256)  # a CameraInfo comes with every image, always the same
 def make_distortion(model: str, coefficients: tuple[float, ...]) -> Distortion:
     """Builds the model that CameraInfo names.
 
