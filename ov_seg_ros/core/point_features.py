@@ -110,7 +110,7 @@ def _voxel_color(color: NDArray[np.float32] | None, voxels: Voxels) -> NDArray[n
     return mean
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _voxel_geometry(points, axes, intensity, coords, point_to_voxel, low, size):  # type: ignore[no-untyped-def]
     out = np.zeros((len(coords), 8), np.float32)
     bottom = np.full(len(coords), np.inf, np.float32)

@@ -132,7 +132,7 @@ def _build_stride(coords: NDArray[np.int32]) -> tuple[Stride, NDArray[np.int32]]
     return Stride(child, parent_row.reshape(-1)[child], starts, position), unpack_keys(keys)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _merge_pairs(keys, shifts):  # type: ignore[no-untyped-def]
     """Two pointers over the sorted keys, per offset: adding a constant keeps the order."""
     num_voxels = len(keys)

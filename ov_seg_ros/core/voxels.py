@@ -134,7 +134,7 @@ def unpack_keys(keys: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.stack(columns, axis=1).astype(np.int32) - np.int32(1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _cell_keys(axes, low, size, shape):  # type: ignore[no-untyped-def]
     keys = np.empty(len(axes), np.int64)
     for i in range(len(axes)):
