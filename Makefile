@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help: ## Show this list
 	@echo "make COMMAND [PYTHON=python3] [VENV=.venv]"
-	@sed -n 's/^\([a-z]*\):.*## /  \1#/p' $(MAKEFILE_LIST) | awk -F'#' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{ printf "  %-10s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.installed-demo ## Label a synthetic drive, or BAG=path, with the real node; results in OUT=build/demo
 	$(BIN)/ov-seg demo $(if $(BAG),--bag "$(BAG)") --output "$(OUT)" $(ARGS)

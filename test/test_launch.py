@@ -1,0 +1,258 @@
+"""The launch files, structurally: launch_ros is no wheel, so stand-ins with its signatures record what they get."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+MUST_GIVE = {"segment": {"lidar_topic"}, "replay": {"bag"}}
+
+
+@dataclass
+class LaunchDescription:
+    entities: list[Any]
+
+
+@dataclass
+class LaunchContext:
+    launch_configurations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class DeclareLaunchArgument:
+    name: str
+    default_value: str | None = field(default=None, kw_only=True)
+    description: str | None = field(default=None, kw_only=True)
+    choices: list[str] | None = field(default=None, kw_only=True)
+
+
+@dataclass
+class OpaqueFunction:
+    function: Any = field(kw_only=True)
+
+
+@dataclass
+class SetEnvironmentVariable:
+    name: str
+    value: Any
+    condition: Any = field(default=None, kw_only=True)
+
+
+@dataclass
+class RegisterEventHandler:
+    event_handler: Any
+
+
+@dataclass
+class EmitEvent:
+    event: Any = field(kw_only=True)
+
+
+@dataclass
+class Shutdown:
+    reason: str = field(default="", kw_only=True)
+
+
+@dataclass
+class OnProcessExit:
+    target_action: Any = field(kw_only=True)
+    on_exit: Any = field(kw_only=True)
+
+
+@dataclass
+class IfCondition:
+    predicate: Any
+
+
+@dataclass
+class LaunchConfiguration:
+    variable_name: str
+
+
+@dataclass
+class EnvironmentVariable:
+    name: str
+    default_value: str | None = field(default=None, kw_only=True)
+
+
+@dataclass
+class Node:
+    executable: str = field(kw_only=True)
+    package: str | None = field(default=None, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+    namespace: str | None = field(default=None, kw_only=True)
+    parameters: list[Any] = field(default_factory=list, kw_only=True)
+    remappings: list[tuple[str, str]] = field(default_factory=list, kw_only=True)
+    ros_arguments: list[str] = field(default_factory=list, kw_only=True)
+    arguments: list[str] = field(default_factory=list, kw_only=True)
+    output: str = field(default="log", kw_only=True)
+    on_exit: Any = field(default=None, kw_only=True)
+
+
+STAND_INS = {
+    "launch": [LaunchContext, LaunchDescription],
+    "launch.actions": [DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler, SetEnvironmentVariable],
+    "launch.conditions": [IfCondition],
+    "launch.event_handlers": [OnProcessExit],
+    "launch.events": [Shutdown],
+    "launch.substitutions": [EnvironmentVariable, LaunchConfiguration],
+    "launch_ros": [],
+    "launch_ros.actions": [Node],
+    "ament_index_python": [],
+    "ament_index_python.packages": [],
+}
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, classes in STAND_INS.items():
+        module = types.ModuleType(name)
+        for each in classes:
+            setattr(module, each.__name__, each)
+        monkeypatch.setitem(sys.modules, name, module)
+    # The checkout has the layout of share/ov_seg_ros: config/ and launch/.
+    sys.modules["ament_index_python.packages"].get_package_share_directory = lambda package: str(ROOT)  # type: ignore[attr-defined]
+
+
+def load(path: Path) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem.replace(".", "_"), path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def start(path: Path, **given: str) -> list[Any]:
+    """What the launch file starts when a user gives these arguments, as ros2 launch would do it."""
+    entities = load(path).generate_launch_description().entities
+    values = dict(given)
+    for argument in (each for each in entities if isinstance(each, DeclareLaunchArgument)):
+        if argument.default_value is not None:
+            values.setdefault(argument.name, argument.default_value)
+        assert argument.name in values, f"{argument.name} must be given"
+    functions = [each.function for each in entities if isinstance(each, OpaqueFunction)]
+    started = [entity for function in functions for entity in function(LaunchContext(values))]
+    return [each for each in entities if isinstance(each, Node)] + started
+
+
+def node(entities: list[Any], executable: str) -> Node:
+    (found,) = [each for each in entities if isinstance(each, Node) and each.executable == executable]
+    return found
+
+
+SEGMENT = ROOT / "launch" / "segment.launch.py"
+REPLAY = ROOT / "launch" / "replay.launch.py"
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+class TestEveryLaunchFile:
+    def arguments(self, path: Path) -> list[DeclareLaunchArgument]:
+        entities = load(path).generate_launch_description().entities
+        return [each for each in entities if isinstance(each, DeclareLaunchArgument)]
+
+    def test_every_argument_is_described(self, path: Path) -> None:
+        for argument in self.arguments(path):
+            assert argument.description, argument.name
+            assert argument.description.endswith("."), argument.name
+
+    def test_only_the_obvious_must_be_given(self, path: Path) -> None:
+        required = {argument.name for argument in self.arguments(path) if argument.default_value is None}
+        assert required == MUST_GIVE[path.name.split(".")[0]]
+
+    def test_a_default_is_one_of_the_choices(self, path: Path) -> None:
+        for argument in self.arguments(path):
+            assert argument.choices is None or argument.default_value in argument.choices, argument.name
+
+    def test_default_files_exist(self, path: Path) -> None:
+        for argument in self.arguments(path):
+            if argument.default_value and argument.default_value.startswith(str(ROOT)):
+                assert Path(argument.default_value).is_file(), argument.name
+
+    def test_the_transport_is_set_only_where_the_user_did_not(self, path: Path) -> None:
+        entities = load(path).generate_launch_description().entities
+        (variable,) = [each for each in entities if isinstance(each, SetEnvironmentVariable)]
+        assert variable.name == "FASTDDS_BUILTIN_TRANSPORTS"
+        assert variable.value == EnvironmentVariable(variable.name, default_value="LARGE_DATA")
+        assert variable.condition == IfCondition(LaunchConfiguration("large_data_transport"))
+
+
+@pytest.mark.usefixtures("stand_ins")
+class TestSegment:
+    def test_the_topic_is_enough(self) -> None:
+        (only,) = start(SEGMENT, lidar_topic="/points")
+        assert (only.package, only.executable, only.name) == ("ov_seg_ros", "segmentation_node", "segmentation_node")
+        assert only.remappings == [("~/input/pointcloud", "/points")]
+        file, overrides = only.parameters
+        assert Path(file).name == "segmentation_node.yaml"
+        assert overrides == {"use_sim_time": False, "autostart": True}
+
+    def test_arguments_win_over_the_parameter_file(self) -> None:
+        (only,) = start(SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", cameras="front, left")
+        overrides = only.parameters[-1]
+        assert overrides["model_path"] == str(Path("m.onnx").absolute())
+        assert overrides["provider"] == "cpu"
+        assert overrides["cameras"] == ["front", "left"]
+
+    def test_overrides_and_choices_are_parameters_of_the_node(self) -> None:
+        schema = json.loads((ROOT / "ov_seg_ros/ros/segmentation_node.schema.json").read_text())["properties"]
+        (only,) = start(SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", cameras="front")
+        assert set(only.parameters[-1]) - {"use_sim_time"} <= set(schema)
+        arguments = {argument.name: argument for argument in load(SEGMENT).arguments()}
+        assert arguments["provider"].choices == ["", *schema["provider"]["enum"]]
+
+    def test_the_parameter_file_holds_for_every_node_name(self) -> None:
+        assert list(yaml.safe_load((ROOT / "config/segmentation_node.yaml").read_text())) == ["/**"]
+
+    def test_cameras_are_remapped_by_name(self) -> None:
+        (only,) = start(SEGMENT, lidar_topic="/p", cameras="front", camera_topic="/rig/{name}/rgb")
+        assert only.remappings[1:] == [
+            ("~/input/front/image", "/rig/front/rgb"),
+            ("~/input/front/image/compressed", "/rig/front/rgb/compressed"),
+            ("~/input/front/camera_info", "/camera/front/camera_info"),
+        ]
+
+    def test_rviz_follows_the_names_in_use(self) -> None:
+        rviz = node(
+            start(SEGMENT, lidar_topic="/p", rviz="true", namespace="car", node_name="seg", cameras="front"), "rviz2"
+        )
+        preset = topics(ROOT / "config/rviz/segment.rviz")
+        assert {source for source, _ in rviz.remappings} <= preset
+        assert ("/segmentation_node/output/pointcloud/visualization", "/car/seg/output/pointcloud/visualization") in (
+            rviz.remappings
+        )
+        assert dict(rviz.remappings)["/segmentation_node/output/image/overlay/camera_1"] == (
+            "/car/seg/output/image/overlay/front"
+        )
+
+
+def topics(rviz_config: Path) -> set[str]:
+    displays = yaml.safe_load(rviz_config.read_text())["Visualization Manager"]["Displays"]
+    return {display["Topic"]["Value"] for display in displays if "Topic" in display}
+
+
+def test_the_preset_shows_outputs_of_the_node() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "ov_seg_ros/ros").glob("*.py"))
+    for topic in topics(ROOT / "config/rviz/segment.rviz"):
+        output = topic.replace("/segmentation_node/", "~/")
+        assert output in code or output.rsplit("/", 1)[0] in code, topic
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_with_the_real_launch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS 2 installation")
+    packages = pytest.importorskip("ament_index_python.packages")
+    monkeypatch.setattr(packages, "get_package_share_directory", lambda package: str(ROOT))
+    arguments = {argument.name for argument in load(path).generate_launch_description().get_launch_arguments()}
+    assert MUST_GIVE[path.name.split(".")[0]] <= arguments
