@@ -35,9 +35,9 @@ class OcclusionTest:
             and calibrations are off by some pixels (0.005 rad is 4 px at a focal length of 720 px).
     """
 
-    margin: float = 0.3
-    relative_margin: float = 0.03
-    silhouette: float = 0.004
+    margin: float = 0.5
+    relative_margin: float = 0.05
+    silhouette: float = 0.003
 
     def __post_init__(self) -> None:
         for name in ("margin", "relative_margin", "silhouette"):

@@ -16,6 +16,7 @@ _ANCHORS = 128
 _SPACING_LIMITS = (5e-4, 0.05)  # rad between beams, whatever the cloud says
 _COLUMN_WIDTH = 1.5  # in azimuth spacings: wide enough that every beam has a return in nearly every column
 _MAX_CELLS = 2_000_000
+_REACH = 0.5
 
 
 class BeamSpacing(NamedTuple):
@@ -121,14 +122,6 @@ def fit_surfels(
 
 
 @njit(cache=True)
-def _minmod(a: float, b: float) -> float:
-    """The flatter of two one-sided slopes, 0 where they disagree in sign; NaN is a missing side."""
-    if np.isnan(a) or np.isnan(b) or a * b <= 0.0:
-        return 0.0
-    return a if abs(a) < abs(b) else b
-
-
-@njit(cache=True)
 def _nearest_in_column(elevation: NDArray[np.float64], first: int, last: int, target: float) -> int:
     """Index in first:last with the elevation nearest to ``target``; -1 in an empty column."""
     if first == last:
@@ -140,25 +133,62 @@ def _nearest_in_column(elevation: NDArray[np.float64], first: int, last: int, ta
 
 
 @njit(cache=True)
-def _side_slope(
-    i: int,
-    step: int,
-    azimuth: NDArray[np.float64],
+def _find_neighbors(
     elevation: NDArray[np.float64],
     column: NDArray[np.int64],
     start: NDArray[np.int64],
+    spacing_elevation: float,
+) -> NDArray[np.int32]:
+    """(4, M) index of the next return of the same beam to either side, and of the beams below and above; -1 = none."""
+    count = len(elevation)
+    neighbor = np.full((4, count), -1, np.int32)
+    for i in range(count):
+        for side in range(2):
+            for distance in range(1, 3):
+                k = column[i] + (2 * side - 1) * distance
+                if k < 0 or k + 1 >= len(start):
+                    break
+                j = _nearest_in_column(elevation, start[k], start[k + 1], elevation[i])
+                if j >= 0 and abs(elevation[j] - elevation[i]) < 0.3 * spacing_elevation:
+                    neighbor[side, i] = j
+                    break
+        down, up = i - 1, i + 1
+        first, last = start[column[i]], start[column[i] + 1]
+        while down >= first and elevation[i] - elevation[down] < 0.4 * spacing_elevation:
+            down -= 1
+        while up < last and elevation[up] - elevation[i] < 0.4 * spacing_elevation:
+            up += 1
+        neighbor[2, i] = down if down >= first else -1
+        neighbor[3, i] = up if up < last else -1
+    return neighbor
+
+
+@njit(cache=True)
+def _limited_slope(
+    i: int,
+    back: NDArray[np.int32],
+    ahead: NDArray[np.int32],
+    angle: NDArray[np.float64],
     inverse: NDArray[np.float64],
-    tolerance: float,
 ) -> float:
-    """Slope of the inverse range towards the same beam's return one or two columns to the side, NaN if none."""
-    for distance in range(1, 3):
-        k = column[i] + step * distance
-        if k < 0 or k + 1 >= len(start):
-            break
-        j = _nearest_in_column(elevation, start[k], start[k + 1], elevation[i])
-        if j >= 0 and abs(elevation[j] - elevation[i]) < tolerance:
-            return (inverse[j] - inverse[i]) / (azimuth[j] - azimuth[i])
-    return np.nan
+    """Slope at i over the smoothest of three stencils (ENO): the flatter of its halves (minmod), 0 if they disagree."""
+    b, a = back[i], ahead[i]
+    best, slope = np.inf, 0.0
+    for stencil in range(3):
+        if stencil == 0:
+            p, q, r = b, i, a
+        elif stencil == 1:
+            p, q, r = (back[b] if b >= 0 else -1), b, i
+        else:
+            p, q, r = i, a, (ahead[a] if a >= 0 else -1)
+        if p < 0 or q < 0 or r < 0:
+            continue
+        first = (inverse[q] - inverse[p]) / (angle[q] - angle[p])
+        second = (inverse[r] - inverse[q]) / (angle[r] - angle[q])
+        if abs(second - first) < best:
+            best = abs(second - first)
+            slope = 0.0 if first * second <= 0.0 else (first if abs(first) < abs(second) else second)
+    return slope
 
 
 @njit(cache=True)
@@ -173,29 +203,17 @@ def _fit_in_lidar_view(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(M, 2) slopes of the inverse range and (M, 3) reach sideways, down and up, all seen from the LiDAR."""
     count = len(inverse)
+    neighbor = _find_neighbors(elevation, column, start, spacing_elevation)
     slope, reach = np.zeros((count, 2)), np.empty((count, 3))
     for i in range(count):
-        left = _side_slope(i, -1, azimuth, elevation, column, start, inverse, 0.3 * spacing_elevation)
-        right = _side_slope(i, 1, azimuth, elevation, column, start, inverse, 0.3 * spacing_elevation)
-        slope[i, 0] = _minmod(left, right)
-        down, up = i - 1, i + 1
-        first, last = start[column[i]], start[column[i] + 1]
-        while down >= first and elevation[i] - elevation[down] < 0.4 * spacing_elevation:
-            down -= 1
-        while up < last and elevation[up] - elevation[i] < 0.4 * spacing_elevation:
-            up += 1
-        below = above = np.nan
-        gap_down = gap_up = spacing_elevation
-        if down >= first:
-            gap_down = elevation[i] - elevation[down]
-            below = (inverse[i] - inverse[down]) / gap_down
-        if up < last:
-            gap_up = elevation[up] - elevation[i]
-            above = (inverse[up] - inverse[i]) / gap_up
-        slope[i, 1] = _minmod(below, above)
-        reach[i, 0] = 0.5 * spacing_azimuth
-        reach[i, 1] = 0.5 * min(gap_down, 1.5 * spacing_elevation)
-        reach[i, 2] = 0.5 * min(gap_up, 1.5 * spacing_elevation)
+        slope[i, 0] = _limited_slope(i, neighbor[0], neighbor[1], azimuth, inverse)
+        slope[i, 1] = _limited_slope(i, neighbor[2], neighbor[3], elevation, inverse)
+        down, up = neighbor[2, i], neighbor[3, i]
+        gap_down = elevation[i] - elevation[down] if down >= 0 else spacing_elevation
+        gap_up = elevation[up] - elevation[i] if up >= 0 else spacing_elevation
+        reach[i, 0] = _REACH * spacing_azimuth
+        reach[i, 1] = _REACH * min(gap_down, 1.5 * spacing_elevation)
+        reach[i, 2] = _REACH * min(gap_up, 1.5 * spacing_elevation)
     return slope, reach
 
 

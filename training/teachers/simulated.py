@@ -28,7 +28,8 @@ class TeacherErrorConfig:
     """How wrong the simulated teacher is; pixels are those of the rendered image (480 x 270).
 
     Attributes:
-        severity: scales everything below that is marked (s); 0 = ground truth, 1 = the rates as written.
+        severity: scales everything below that is marked (s), and the odds of a wrong class; 0 = ground truth,
+            1 = labels lifted onto the points of synthetic drives score 45 to 50 % mIoU.
         persistence: share of an object's class error that stays with it through a drive, 0 = drawn anew in every
             image, 1 = always the same.
         small_area: at this area in pixels the error rate of a segment is well above that of large ones.
@@ -54,17 +55,17 @@ class TeacherErrorConfig:
     small_area: float = 150.0
     small_gain: float = 3.0
     far_depth: float = 40.0
-    miss_rate: float = 0.5
-    merge_rate: float = 0.15
-    void_rate: float = 0.04
-    warp_pixels: float = 1.2
+    miss_rate: float = 0.4
+    merge_rate: float = 0.12
+    void_rate: float = 0.03
+    warp_pixels: float = 1.0
     warp_wavelength: int = 16
-    growth_pixels: float = 0.7
-    growth_spread: float = 1.0
+    growth_pixels: float = 0.5
+    growth_spread: float = 0.8
     patch_pixels: int = 60
     confidence_gap: float = 1.5
     confidence_noise: float = 1.0
-    rotation_sigma: float = 0.003
+    rotation_sigma: float = 0.0025
     translation_sigma: float = 0.02
     stamp_sigma: float = 0.01
 
