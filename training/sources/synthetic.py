@@ -24,6 +24,12 @@ from training.sources.synthetic_rendering import render
 from training.sources.synthetic_shading import Weather
 from training.sources.synthetic_world import build_world
 
+TRAIN_SEEDS: tuple[int, ...] = tuple(range(1, 101))
+"""Drives that students may learn from."""
+
+HELD_OUT_SEEDS: dict[str, tuple[int, ...]] = {"spinning32": (101, 103), "spinning64": (102, 104)}
+"""Drives that no student learns from, by LiDAR, so that scores on them mean something."""
+
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the first scan of every drive."""
 
@@ -84,6 +90,7 @@ class SyntheticDrive:
         lidar: the model of its LiDAR.
         street: the layout of its ground.
         base_from_lidar: (4, 4); the base frame lies on the ground under the rear axle, x forward.
+        base_from_camera: (4, 4) by camera name.
         camera_models: intrinsics by camera name.
     """
 
@@ -95,6 +102,7 @@ class SyntheticDrive:
         self.base_from_lidar[:3, 3] = (0.95, 0.0, self.lidar.height)
         size = (config.image_width, config.image_height)
         self.camera_models: dict[str, CameraModel] = {name: MOUNTS[name].model(*size) for name in config.cameras}
+        self.base_from_camera = {name: MOUNTS[name].base_from_camera for name in config.cameras}
         self._weather = Weather.draw(self._stream("weather"))
         self._progress = EgoProgress(self._stream("progress"), config.duration)
         self.street = draw_street(self._stream("street"), -100.0, self._progress.end + 100.0, config.layout)
@@ -143,21 +151,20 @@ class SyntheticDrive:
         limit = 0.5 / self.config.scan_rate_hz
         return self.stamp_ns(index) + round(1e9 * float(np.clip(delay + jitter, -limit, limit)))
 
-    def static_extrinsics(self) -> dict[str, NDArray[np.float64]]:
-        """(4, 4) base_from_camera by camera name."""
-        return {name: MOUNTS[name].base_from_camera for name in self.config.cameras}
+    def load_sample(self, index: int, with_images: bool = True) -> Sample:
+        """The scan with its ground truth, and an image of every camera.
 
-    def load_sample(self, index: int) -> Sample:
-        """The scan with its ground truth and an image of every camera."""
-        scan = self.load_scan(index)
-        images = tuple(self.load_image(index, name)[0] for name in self.config.cameras)
-        return Sample(scan.key, scan.cloud, images, scan.class_id, scan.world_from_lidar)
+        Args:
+            index: of the scan.
+            with_images: without them a sample takes a small part of the time.
 
-    def load_scan(self, index: int) -> Sample:
-        """The same without images, which costs a small part of the time."""
+        Raises:
+            InputError: the drive has no such scan.
+        """
         scan, stamp = self._scan(index), self.stamp_ns(index)
         cloud = PointCloud(scan["points"], scan["intensity"], stamp, "lidar")
-        return Sample(f"{self.name}/{index:06d}", cloud, (), scan["class_id"], self._world_from_lidar(stamp))
+        images = tuple(self.load_image(index, name)[0] for name in self.config.cameras) if with_images else ()
+        return Sample(f"{self.name}/{index:06d}", cloud, images, scan["class_id"], self._world_from_lidar(stamp))
 
     def load_image(self, index: int, camera: str) -> tuple[CameraImage, ImageTruth]:
         """One image and its truth, rendered at its own stamp: ego vehicle and movers are where they are then."""

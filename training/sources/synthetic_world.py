@@ -69,13 +69,16 @@ def _markings(street: Street) -> Mesh:
             if street.median == 0 and side == 1:
                 lines = [0.0, *lines]
             for line in lines:
-                for s in np.arange(block.start + 3, block.end - 3, 6.0):
+                for s in np.arange(block.start + 4, block.end - 7, 6.0):
                     bar(s, s + 3.0, side * line - 0.07, side * line + 0.07)
             t = side * (street.edge - street.parking)
             for s in np.arange(block.start + 2, block.end - 4, 5.5):
                 bar(s, s + 0.12, min(t, side * street.edge), max(t, side * street.edge))
                 bar(s, s + 2.5, t - 0.05, t + 0.05)
-        for s in (block.start + 0.8, block.end - 3.8):
+    for block in street.blocks:
+        if block.kind[0] != "crossing":
+            continue
+        for s in (block.start - 3.6, block.end + 0.6):
             for t in np.arange(-street.edge + 0.5, street.edge - 0.5, 1.0):
                 if abs(t + 0.25) > street.median + 0.3:
                     bar(s, s + 3.0, t, t + 0.5)
@@ -92,7 +95,7 @@ def _rails(placer: Placer, block: Block, tracks: tuple[float, ...], height: floa
             profile = (
                 [(-0.035, 0.0), (-0.035, 0.13), (0.035, 0.13), (0.035, 0.0)]
                 if gravel
-                else [(-0.05, 0.015), (0.05, 0.015)]
+                else [(-0.06, 0.03), (0.06, 0.03)]
             )
             points = np.stack([street.locate(s, t + offset + dt, height + dh) for dt, dh in profile], axis=1)
             parts.append((grid(points), Material.STEEL, (132, 124, 118)))
