@@ -108,8 +108,8 @@ def _convert(name: str, value: Any, entry: Mapping[str, Any]) -> Value:
         return float(value)
     elif type(value) is _TYPES[wanted]:
         return cast(Value, value)
-    plain = "list of strings" if wanted == "array" else wanted
-    raise ConfigError(f"{name} must be a {plain}, got {value!r} ({type(value).__name__}): {entry['description']}")
+    plain = {"array": "a list of strings", "integer": "an integer"}.get(wanted, f"a {wanted}")
+    raise ConfigError(f"{name} must be {plain}, got {value!r} ({type(value).__name__}): {entry['description']}")
 
 
 def _check_items(name: str, items: list[str], entry: Mapping[str, Any]) -> None:

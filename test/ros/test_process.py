@@ -1,0 +1,78 @@
+"""The node as a process: exit codes and the last words in the log."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
+REAL = ["-m", "ov_seg_ros.ros.segmentation_node"]
+SIMULATED = [str(HERE / "simulated_segmenter.py")]
+
+
+def start_process(program, *arguments):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
+    ros = ["--ros-args", *arguments] if arguments else []
+    return subprocess.Popen(
+        [sys.executable, *program, *ros],
+        env=environment,
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last_words"),
+    [
+        (["-p", "model_path:=/nowhere/student.onnx"], "cannot start: model /nowhere/student.onnx does not exist"),
+        (["-p", f"model_path:={CHECKOUT / 'setup.py'}"], "is not an ONNX file"),
+        (["-p", "queue_sizes:=3"], "unknown parameter queue_sizes: did you mean queue_size?"),
+        (["-p", "extrinsics_file:=/nowhere.yaml"], "extrinsics_file /nowhere.yaml cannot be read"),
+    ],
+)
+def test_refuses_to_start_and_says_why(arguments, last_words):
+    program = SIMULATED if "extrinsics" in last_words else REAL
+    process = start_process(program, *arguments)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "[FATAL]" in output
+    assert last_words in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_ends_with_exit_code_0(end):
+    process = start_process(SIMULATED, "--params-file", str(CHECKOUT / "config" / "segmentation_node.yaml"))
+    line = process.stdout.readline()
+    assert "3 classes, CPUExecutionProvider" in line
+    process.send_signal(end)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+
+
+def test_ctrl_c_while_scans_are_being_labelled(start):
+    import numpy as np
+
+    process = start_process(SIMULATED)
+    assert "3 classes" in process.stdout.readline()
+    rig = start(autostart=False)  # talks to the other process; its own node stays unconfigured
+    heard = rig.listen(f"{rig.CLOUD}segmentation")
+    rig.spin_until(lambda: rig.clouds.get_subscription_count() > 0, timeout_s=10)
+    points = np.ones((20_000, 3))
+    while len(heard) < 5:
+        rig.send(points)
+        rig.spin(0.02)
+    process.send_signal(signal.SIGINT)
+    for _ in range(10):
+        rig.send(points)
+        rig.spin(0.02)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
