@@ -191,17 +191,23 @@ class SyntheticDrive:
         """(N,) int32 per point, 0 = stuff."""
         return self._scan(index)["instance_id"]
 
-    def scenes_at(self, stamp_ns: int) -> list[RayScene]:
-        """The static scene and the movers where they are at a stamp."""
+    def _scenes(self, stamp_ns: int, view: CameraMount | None = None) -> list[RayScene]:
+        """The static scene, and the movers where they are at a stamp: all, or those that a camera may see."""
         time = (stamp_ns - START_NS) / 1e9
         ego_s = self._progress.at(time)
-        placed = [(m.placed(time, ego_s, self.street), m.instance_id) for m in self._movers]
-        present = [(mesh, number) for mesh, number in placed if mesh is not None]
-        if not present:
+        meshes, numbers = [], []
+        for mover in self._movers:
+            world_from_mover = mover.pose(time, ego_s, self.street)
+            if world_from_mover is None:
+                continue
+            if view is not None and not view.may_see(self.ego_pose(stamp_ns), world_from_mover[:3, 3]):
+                continue
+            mesh = mover.frame(time).moved(world_from_mover)
+            meshes.append(mesh)
+            numbers.append(np.full(len(mesh), mover.instance_id, np.int32))
+        if not meshes:
             return [self._static]
-        counts = [len(mesh) for mesh, _ in present]
-        instance_id = np.repeat(np.array([number for _, number in present], np.int32), counts)
-        return [self._static, RayScene(Mesh.join([mesh for mesh, _ in present]), instance_id)]
+        return [self._static, RayScene(Mesh.join(meshes), np.concatenate(numbers))]
 
     def _mount(self, camera: str) -> CameraMount:
         if camera not in self.config.cameras:
@@ -217,7 +223,7 @@ class SyntheticDrive:
         stamp, model = self.camera_stamp_ns(index, camera), self.camera_models[camera]
         world_from_camera = self.ego_pose(stamp) @ MOUNTS[camera].base_from_camera
         rng = self._stream(f"image_{camera}", index)
-        image, truth = render(self.scenes_at(stamp), model, world_from_camera, self._weather, rng)
+        image, truth = render(self._scenes(stamp, MOUNTS[camera]), model, world_from_camera, self._weather, rng)
         camera_from_lidar = np.linalg.inv(world_from_camera) @ self._world_from_lidar(self.stamp_ns(index))
         return CameraImage(camera, image, model, camera_from_lidar, stamp), truth
 
@@ -231,7 +237,7 @@ class SyntheticDrive:
         world_from_lidar, rays = self._world_from_lidar(stamp_ns), self.lidar.directions
         directions = (rays @ world_from_lidar[:3, :3].T).astype(np.float32)
         origins = np.broadcast_to(world_from_lidar[:3, 3].astype(np.float32), rays.shape).copy()
-        hits = trace(self.scenes_at(stamp_ns), origins, directions, self.lidar.max_range)
+        hits = trace(self._scenes(stamp_ns), origins, directions, self.lidar.max_range)
         kept = detected(hits, rng)
         measured, strength = noisy_range(self.lidar, hits, rng), intensity(self.lidar, hits, rng)
         return {

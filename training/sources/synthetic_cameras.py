@@ -48,6 +48,13 @@ class CameraMount:
         """
         return -self.yaw / (2 * np.pi) / scan_rate_hz
 
+    def may_see(self, world_from_base: NDArray[np.float64], place: NDArray[np.float64]) -> bool:
+        """Whether something of up to 18 m at ``place`` (3,), or its shadow, can lie in the image."""
+        x, y = ((place - world_from_base[:3, 3]) @ world_from_base[:3, :3])[:2]
+        aside = abs((np.arctan2(y, x) - self.yaw + np.pi) % (2 * np.pi) - np.pi)
+        distance = np.hypot(x, y)
+        return bool(distance < 20 or aside < self.view_angle / 2 + np.arcsin(12 / max(distance, 12)))
+
 
 _WIDE, _NORMAL = float(np.radians(110)), float(np.radians(70))
 

@@ -87,7 +87,14 @@ def _write_scan(drive: SyntheticDrive, folder: Path, index: int) -> None:
     sample, fields = drive.load_sample(index, with_images=False), drive.load_scan_fields(index)
     path = _scan_path(folder, index)
     path.parent.mkdir(exist_ok=True)
-    np.savez(path, points=sample.cloud.points, intensity=sample.cloud.intensity, class_id=sample.class_id, **fields)
+    cloud = sample.cloud
+    arrays: dict[str, Any] = {
+        "points": cloud.points,
+        "intensity": cloud.intensity,
+        "class_id": sample.class_id,
+        **fields,
+    }
+    np.savez(path, **arrays)
     for camera in drive.config.cameras:
         image, truth = drive.load_image(index, camera)
         for target in (_image_path(folder, index, camera), _truth_path(folder, index, camera, "class")):

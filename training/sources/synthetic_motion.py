@@ -97,10 +97,9 @@ class Mover:
     bounds: tuple[float, float] | None = None
     stride: float = 1.4
 
-    def placed(self, time: float, ego_s: float, street: Street) -> Mesh | None:
-        """The mesh in world coordinates at ``time`` seconds, None if out of reach of the ego vehicle."""
+    def pose(self, time: float, ego_s: float, street: Street) -> NDArray[np.float64] | None:
+        """(4, 4) world pose at ``time`` seconds, None if out of reach of the ego vehicle."""
         s, yaw = self.s + self.speed * time + (ego_s if self.follows_ego else 0.0), self.yaw
-        walked = abs(self.speed) * time + self.s
         if self.bounds is not None:
             low, high = self.bounds
             lap = (s - low) % (2 * (high - low))
@@ -109,8 +108,12 @@ class Mover:
             yaw = yaw + np.pi if backwards else yaw
         if abs(s - ego_s) > REACH or not street.s[0] + 6 < s < street.s[-1] - 6:
             return None
-        frame = self.frames[int(walked / self.stride * len(self.frames)) % len(self.frames)]
-        return frame.moved(street.pose(s, self.t, yaw, upright=len(self.frames) > 1))
+        return street.pose(s, self.t, yaw, upright=len(self.frames) > 1)
+
+    def frame(self, time: float) -> Mesh:
+        """The mesh of the walking cycle at ``time`` seconds."""
+        cycles = (abs(self.speed) * time + self.s) / self.stride
+        return self.frames[int(cycles * len(self.frames)) % len(self.frames)]
 
 
 class _Traffic:

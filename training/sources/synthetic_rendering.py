@@ -48,9 +48,11 @@ def render(
     points = eye + directions[rows] * seen.range[:, None]
     lit = _sunlit(scenes, points, seen, weather)
 
-    color = weather.sky(directions)
+    color = np.empty((len(rays), 3), np.float32)
     color[rows] = shade(seen, points, directions[rows], lit, weather, 1.0 / camera.fx)
-    color += rng.normal(0, _SENSOR_NOISE, color.shape).astype(np.float32)
+    empty = np.flatnonzero(~np.isfinite(hits.range))
+    color[empty] = weather.sky(directions[empty])
+    color += _SENSOR_NOISE * rng.standard_normal(color.shape, dtype=np.float32)
     truth = ImageTruth(
         hits.class_id.reshape(shape),
         hits.instance_id.reshape(shape),
