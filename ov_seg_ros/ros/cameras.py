@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -34,12 +36,14 @@ class CameraState:
         model: from the latest good camera_info, None before.
         images_in: images received.
         problem: why the last scan got no image of it, empty if it got one.
+        transform: "known", or why the latest lookup failed.
     """
 
     model: CameraModel | None = None
     calibration: tuple[Any, ...] = ()
     images_in: int = 0
     problem: str = "not looked at yet"
+    transform: str = "not looked up yet"
 
 
 class CameraInputs:
@@ -117,20 +121,21 @@ class CameraInputs:
         self._matcher.add_scan(job.stamp_ns, job, time.monotonic_ns())
         self._release()
 
-    def decode(self, job: ScanJob, frame_id: str) -> dict[str, CameraImage]:
-        """The images of a matched scan, by camera; a camera without image, calibration or transform is left out.
+    def decode(self, name: str, job: ScanJob, frame_id: str) -> CameraImage | None:
+        """The image of one camera for a matched scan; None without image, calibration or transform.
 
         Args:
-            job: a scan whose match is known.
+            name: of the camera.
+            job: a scan; its match may be unknown.
             frame_id: frame of its points.
         """
-        if job.images is None:
-            matched = job.match.images if job.match else {}
-            found = {name: self._decode_one(name, image, job, frame_id) for name, image in matched.items()}
-            job.images = {name: image for name, image in found.items() if image is not None}
-        return job.images
+        if job.match is None:
+            return None
+        if name not in job.images:
+            job.images[name] = self._decode(name, job, job.match.images[name], frame_id)
+        return job.images[name]
 
-    def _decode_one(self, name: str, matched: MatchedImage, job: ScanJob, frame_id: str) -> CameraImage | None:
+    def _decode(self, name: str, job: ScanJob, matched: MatchedImage, frame_id: str) -> CameraImage | None:
         state = self.states[name]
         state.problem = _why_unpaired(matched, state)
         if state.problem or state.model is None:
@@ -138,13 +143,22 @@ class CameraInputs:
         header = matched.image.header
         query = TransformQuery(name, header.frame_id, read_stamp_ns(header), frame_id, job.stamp_ns)
         try:
-            camera_from_lidar = self._transforms.camera_from_lidar(query)
+            camera_from_lidar = self._look_up(state, query)
             pixels = decode_image(matched.image)
             return CameraImage(name, pixels, state.model, camera_from_lidar, query.camera_stamp_ns)
         except OvSegError as error:
             state.problem = str(error)
             self._warn(f"camera {name}: {error}")
             return None
+
+    def _look_up(self, state: CameraState, query: TransformQuery) -> NDArray[np.float64]:
+        try:
+            camera_from_lidar = self._transforms.camera_from_lidar(query)
+        except OvSegError as error:
+            state.transform = str(error)
+            raise
+        state.transform = "known"
+        return camera_from_lidar
 
     def _subscribe(self, name: str) -> None:
         depth = self._parameters.history
@@ -157,12 +171,13 @@ class CameraInputs:
 
     def _receive_info(self, name: str, message: CameraInfo) -> None:
         state = self.states[name]
-        calibration = (message.width, message.height, message.distortion_model, tuple(message.k), tuple(message.d))
+        size = (message.width, message.height)
+        calibration = (size, message.distortion_model, tuple(message.k), tuple(message.d), tuple(message.p))
         if calibration == state.calibration:
             return
         state.calibration = calibration
         try:
-            state.model = decode_camera_info(message)
+            state.model = decode_camera_info(message, self._parameters.images_rectified)
         except OvSegError as error:
             state.model = None
             self._warn(f"camera {name}: camera_info refused: {error}")

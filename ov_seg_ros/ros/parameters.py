@@ -32,6 +32,7 @@ class NodeParameters:
     filter_classes: tuple[str, ...]
     filter_threshold: float
     cameras: Mapping[str, CameraTiming]
+    images_rectified: bool
     extrinsics_file: str
     fixed_frame: str
     deadline_ns: int
@@ -68,6 +69,7 @@ _SAME_NAME = (
     "autostart",
     "queue_size",
     "output_profile",
+    "images_rectified",
     "extrinsics_file",
     "fixed_frame",
 )

@@ -45,6 +45,8 @@ class Player:
     """Publishes clouds, images, calibrations and, where tf2_msgs is installed, transforms.
 
     Attributes:
+        lidar_topic: of the recording.
+        cameras: of the recording that are played.
         scans: published scans by the stamp they were published with.
         published: how many.
         worst_lateness_ns: of a scan behind its schedule.
@@ -72,7 +74,7 @@ class Player:
             )
         self._node = node
         self._recording = recording
-        self._lidar_topic = lidar_topic
+        self.lidar_topic = lidar_topic
         self.cameras = [camera for camera in cameras if camera.info_topic and NODE_CAMERA.match(camera.name)]
         reliable = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self._clouds = node.create_publisher(PointCloud2, f"{target}/input/pointcloud", reliable)
@@ -112,7 +114,7 @@ class Player:
         for message in self._recording.iter_messages(self.topics):
             due_ns = clock.publish_ns(message.received_ns)
             time.sleep(max(0.0, (due_ns - time.time_ns()) * 1e-9))
-            if message.topic == self._lidar_topic:
+            if message.topic == self.lidar_topic:
                 self.worst_lateness_ns = max(self.worst_lateness_ns, time.time_ns() - due_ns)
                 yield self._send_scan(message, clock)
             elif message.topic in self._transforms:
@@ -121,9 +123,9 @@ class Player:
                 self._send(message, clock)
 
     def _new_clock(self, rate: float) -> ReplayClock:
-        first = self._recording.first(self._lidar_topic)
+        first = self._recording.first(self.lidar_topic)
         if first is None:
-            raise InputError(f"{self._recording.path}: topic {self._lidar_topic} holds no messages")
+            raise InputError(f"{self._recording.path}: topic {self.lidar_topic} holds no messages")
         self.stamp_shift_ns = stamp_shift(first.received_ns, first.stamp_ns)
         start_ns = self._recording.start_ns
         return ReplayClock(start_ns, time.time_ns() + HEAD_START_NS, rate, self.stamp_shift_ns)

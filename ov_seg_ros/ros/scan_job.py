@@ -23,14 +23,14 @@ class ScanJob:
         match: the images that belong to it, once known.
         cloud: decoded, once labelled.
         segmented: its labels, once known.
-        images: decoded images by camera, once somebody needed them.
+        images: decoded images by camera, once somebody needed them; None where there is none.
     """
 
     message: Any
     match: Match[ScanJob] | None = None
     cloud: PointCloud | None = None
     segmented: SegmentedCloud | None = None
-    images: dict[str, CameraImage] | None = None
+    images: dict[str, CameraImage | None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rclpy.node import Node
@@ -40,6 +41,19 @@ class SegmenterLike(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class OverlayTask:
+    """One overlay to draw: small enough that the next scan does not wait long for it.
+
+    Attributes:
+        job: a labelled scan whose match is known.
+        camera: whose image to draw on.
+    """
+
+    job: ScanJob
+    camera: str
+
+
 class ScanPipeline:
     """Labels scans, one at a time, in the worker's thread.
 
@@ -72,15 +86,17 @@ class ScanPipeline:
             self.reject(str(error))
             return False
 
-    def draw(self, job: ScanJob) -> None:
-        """Draws and publishes the overlays of a labelled scan with known images."""
+    def draw(self, task: OverlayTask) -> None:
+        """Draws and publishes the overlay of one camera, if it has an image for the scan."""
+        job = task.job
         if job.cloud is None or job.segmented is None or job.match is None:
             return
+        image = self._cameras.decode(task.camera, job, job.cloud.frame_id)
+        if image is None:
+            return
         colors = self._segmenter.description.label_space.colors
-        for name, image in self._cameras.decode(job, job.cloud.frame_id).items():
-            if self._outputs.wants_overlay(name):
-                drawn = overlay_labels(image, job.cloud, job.segmented, colors, self.parameters.point_radius)
-                self._outputs.publish_overlay(image, drawn, job.match.images[name].image.header.frame_id)
+        drawn = overlay_labels(image, job.cloud, job.segmented, colors, self.parameters.point_radius)
+        self._outputs.publish_overlay(image, drawn, job.match.images[task.camera].image.header.frame_id)
 
     def reject(self, reason: str) -> None:
         """Counts a scan that was not labelled."""
@@ -106,7 +122,8 @@ class ScanPipeline:
     def _images(self, job: ScanJob, frame_id: str) -> tuple[Any, ...]:
         if not self._segmenter.uses_color:
             return ()
-        return tuple(self._cameras.decode(job, frame_id).values())
+        found = [self._cameras.decode(name, job, frame_id) for name in self.parameters.cameras]
+        return tuple(image for image in found if image is not None)
 
     def _account(self, stage_ms: dict[str, float], job: ScanJob) -> None:
         now_s = time.monotonic()

@@ -21,7 +21,7 @@ from ov_seg_ros.ros.outputs import LabelInfoPublisher, Outputs
 from ov_seg_ros.ros.parameters import NodeParameters
 from ov_seg_ros.ros.qos import SensorSubscription
 from ov_seg_ros.ros.scan_job import ScanJob
-from ov_seg_ros.ros.scan_pipeline import ScanPipeline, SegmenterLike
+from ov_seg_ros.ros.scan_pipeline import OverlayTask, ScanPipeline, SegmenterLike
 from ov_seg_ros.ros.transforms import open_transforms
 from ov_seg_ros.ros.worker import LatestWorker
 
@@ -51,7 +51,13 @@ class SegmentationSession:
         self._outputs = Outputs(node, parameters, segmenter.description.label_space)
         self._label_info = LabelInfoPublisher(node)
         self._pipeline = ScanPipeline(node, segmenter, self._outputs, self._cameras, parameters)
-        self._worker = LatestWorker(self._label, self._pipeline.draw, parameters.queue_size, self._on_error)
+        self._worker: LatestWorker[ScanJob, OverlayTask] = LatestWorker(
+            urgent=self._label,
+            spare=self._pipeline.draw,
+            queue_size=parameters.queue_size,
+            spare_size=parameters.queue_size * max(1, len(parameters.cameras)),
+            on_error=self._on_error,
+        )
         self._subscription: SensorSubscription | None = None
         self._latest_cloud_s: float | None = None
         self._timer = node.create_timer(CHECK_PERIOD_S, lambda: self._check(), clock=_steady_clock())
@@ -103,8 +109,13 @@ class SegmentationSession:
         counters = self._cameras.counters
         for name, camera in self._cameras.states.items():
             level, message = judge_camera(camera.problem, camera.images_in, self._cameras.wanted)
-            numbers = {**counters[name], "images_in": camera.images_in, "has_camera_info": camera.model is not None}
-            lines.append(Status(f"camera {name}", level, message, {key: str(n) for key, n in numbers.items()}))
+            facts = {
+                **counters[name],
+                "images_in": camera.images_in,
+                "has_camera_info": camera.model is not None,
+                "transform": camera.transform,
+            }
+            lines.append(Status(f"camera {name}", level, message, {key: str(fact) for key, fact in facts.items()}))
         return lines, self._segmenter.description.label_space.name
 
     def _receive(self, message: PointCloud2) -> None:
@@ -125,13 +136,17 @@ class SegmentationSession:
         is_labelled = match.scan.set_match(match)
         if self._segmenter.uses_color:
             self._worker.submit(match.scan)
-        elif is_labelled and self._outputs.overlay_subscribers:
-            self._worker.submit_spare(match.scan)
+        elif is_labelled:
+            self._request_overlays(match.scan)
 
     def _label(self, job: ScanJob) -> None:
-        has_match = self._pipeline.label(job)
-        if has_match and self._outputs.overlay_subscribers:
-            self._worker.submit_spare(job)
+        if self._pipeline.label(job):
+            self._request_overlays(job)
+
+    def _request_overlays(self, job: ScanJob) -> None:
+        for name in self._parameters.cameras:
+            if self._outputs.wants_overlay(name):
+                self._worker.submit_spare(OverlayTask(job, name))
 
     def _on_error(self, error: Exception) -> None:
         if self._node.context.ok():  # publishers are gone after a shutdown

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 JobT = TypeVar("JobT")
+SpareT = TypeVar("SpareT")
 
 
-class LatestWorker(Generic[JobT]):
+class LatestWorker(Generic[JobT, SpareT]):
     """Works on the jobs of two lanes in a thread of its own.
 
     Attributes:
@@ -25,8 +26,9 @@ class LatestWorker(Generic[JobT]):
     def __init__(
         self,
         urgent: Callable[[JobT], None],
-        spare: Callable[[JobT], None],
+        spare: Callable[[SpareT], None],
         queue_size: int = 1,
+        spare_size: int = 1,
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
         """Prepares the worker; ``start`` starts it.
@@ -34,13 +36,14 @@ class LatestWorker(Generic[JobT]):
         Args:
             urgent: what to do with a job of the first lane.
             spare: what to do with a job of the second lane.
-            queue_size: jobs that may wait in each lane, not counting the one in work.
+            queue_size: jobs that may wait in the first lane, not counting the one in work.
+            spare_size: likewise in the second lane.
             on_error: told of every exception of ``urgent`` and ``spare``; the worker goes on.
         """
-        self._work = (urgent, spare)
+        self._work: tuple[Callable[[Any], None], Callable[[Any], None]] = (urgent, spare)
         self._on_error = on_error or (lambda error: None)
-        self._queue_size = queue_size
-        self._lanes: tuple[deque[JobT], deque[JobT]] = (deque(), deque())
+        self._sizes = (queue_size, spare_size)
+        self._lanes: tuple[deque[Any], deque[Any]] = (deque(), deque())
         self._condition = threading.Condition()
         self._stopping = False
         self._busy = False
@@ -84,17 +87,17 @@ class LatestWorker(Generic[JobT]):
         """Queues an urgent job; drops the oldest waiting one if there is no room."""
         self.dropped += self._append(0, job)
 
-    def submit_spare(self, job: JobT) -> None:
+    def submit_spare(self, job: SpareT) -> None:
         """Queues a job for spare time; drops the oldest waiting one if there is no room."""
         self.spare_dropped += self._append(1, job)
 
-    def _append(self, lane: int, job: JobT) -> int:
+    def _append(self, lane: int, job: Any) -> int:
         with self._condition:
             if self._stopping:
                 return 1
             queue = self._lanes[lane]
             queue.append(job)
-            dropped = max(0, len(queue) - self._queue_size)
+            dropped = max(0, len(queue) - self._sizes[lane])
             if dropped:
                 queue.popleft()
             self._condition.notify()

@@ -96,7 +96,7 @@ class Rig:
         while time.monotonic() < end:
             self.executor.spin_once(timeout_sec=0.01)
 
-    def spin_until(self, condition, timeout_s=5.0):
+    def spin_until(self, condition, timeout_s=15.0):
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, f"nothing within {timeout_s} s"

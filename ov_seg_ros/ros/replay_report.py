@@ -1,0 +1,124 @@
+"""The report of a replay, from the labelled recording and what the node said about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ov_seg_ros.bags.cameras import CameraTopics
+from ov_seg_ros.bags.convert import TRUTH_TOPIC
+from ov_seg_ros.bags.labelled import find_sample, iter_labelled, truth_class_names
+from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.bags.sample_stream import SampleStreamOptions
+from ov_seg_ros.core.errors import ModelError
+from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.report.builder import ReportBuilder, RunFacts
+from ov_seg_ros.report.model_identity import identify
+from ov_seg_ros.report.provenance import describe_run
+from ov_seg_ros.report.run_report import ModelIdentity, RunReport
+from ov_seg_ros.runtime.model_file import load_model_file, shipped_model_path
+
+MEASURED = "header stamp to publication"
+
+
+@dataclass(frozen=True)
+class ReplayRun:
+    """What a replay yielded besides the labelled recording.
+
+    Attributes:
+        bag: the recording that was played.
+        lidar_topic: its LiDAR.
+        cameras: its cameras.
+        label_space: the node's classes.
+        published: scans that were published.
+        dropped: of these, what the node reports to have dropped or refused.
+        stamps_ns: of the labelled scans, in the order in which the labels came.
+        latencies_ms: of the same scans, in the same order; fewer if some were not heard.
+        stages_ms: the same per stage.
+        provider: execution provider of the node.
+        model_sha256: of the node's model.
+        notes: what a reader must know.
+    """
+
+    bag: Path
+    lidar_topic: str
+    cameras: Sequence[CameraTopics]
+    label_space: LabelSpace
+    published: int
+    dropped: int
+    stamps_ns: Sequence[int]
+    latencies_ms: Sequence[float]
+    stages_ms: dict[str, list[float]]
+    provider: str
+    model_sha256: str
+    notes: tuple[str, ...] = field(default=())
+
+
+def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None, model: Path | None) -> RunReport:
+    """Writes ``report.json``, ``report.html`` and ``overview.png`` into ``out``.
+
+    Args:
+        run: the replay.
+        labelled: the labelled recording.
+        out: folder.
+        command: command line to show; None = that of this process.
+        model: the node's model file, for what it says about itself; None = the shipped one, if it is that.
+
+    Raises:
+        InputError: the labelled recording cannot be read.
+    """
+    with Recording.open(labelled) as recording:
+        options = SampleStreamOptions(run.lidar_topic, run.cameras, truth_topic=TRUTH_TOPIC)
+        has_truth = TRUTH_TOPIC in recording.topics
+        builder = ReportBuilder(run.label_space, len(run.stamps_ns), truth_class_names(recording))
+        timings = _timings(run)
+        quick = options if has_truth else replace(options, cameras=[])  # decoding all images takes long
+        for sample, class_id in iter_labelled(recording, quick):
+            latency_ms, stage_ms = timings.get(sample.cloud.stamp_ns, (None, {}))
+            builder.add(sample, class_id, latency_ms, stage_ms)
+        if not has_truth and builder.showcase_stamp_ns is not None:
+            builder.show(find_sample(recording, options, builder.showcase_stamp_ns))
+    facts = RunFacts(
+        scans_in=run.published,
+        scans_dropped=run.dropped,
+        provider=run.provider,
+        model=_identify(run, model),
+        provenance=describe_run(run.bag, command),
+        measured=MEASURED,
+        notes=(*run.notes, *_timing_notes(run)),
+    )
+    report = builder.report(facts)
+    builder.write(report, out / "report.json", out / "report.html", out / "overview.png")
+    return report
+
+
+def _timings(run: ReplayRun) -> dict[int, tuple[float | None, dict[str, float]]]:
+    """Latency and stages by stamp; the node publishes them without a stamp, in the order of the scans."""
+    if len(run.latencies_ms) != len(run.stamps_ns):
+        return {}
+    stages = {name: values for name, values in run.stages_ms.items() if len(values) == len(run.stamps_ns)}
+    rows = (
+        (latency, {name: values[index] for name, values in stages.items()})
+        for index, latency in enumerate(run.latencies_ms)
+    )
+    return dict(zip(run.stamps_ns, rows, strict=True))
+
+
+def _timing_notes(run: ReplayRun) -> Iterator[str]:
+    if len(run.latencies_ms) != len(run.stamps_ns):
+        yield (
+            f"{len(run.latencies_ms)} latencies were heard for {len(run.stamps_ns)} labelled scans, so they cannot be "
+            "told apart and are left out"
+        )
+
+
+def _identify(run: ReplayRun, model: Path | None) -> ModelIdentity:
+    """From the model file where it is at hand and the same, else from what the node says."""
+    try:
+        file = load_model_file(model if model is not None else shipped_model_path())
+    except ModelError:
+        return ModelIdentity(run.model_sha256, run.label_space.class_names)
+    if file.sha256 != run.model_sha256:
+        return ModelIdentity(run.model_sha256, run.label_space.class_names)
+    return identify(file.description, file.sha256)
