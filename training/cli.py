@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _student(options: argparse.Namespace) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads: spinning threads starve each other
     from training.config import Recipe
     from training.pipeline import Workspace, run
 
