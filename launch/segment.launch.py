@@ -10,7 +10,7 @@ from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
@@ -53,6 +53,11 @@ def arguments() -> list[DeclareLaunchArgument]:
             default_value="/camera/{name}/camera_info",
             description="CameraInfo topic of a camera, {name} stands for its name.",
         ),
+        DeclareLaunchArgument(
+            "queue_size",
+            default_value="",
+            description="Scans that may wait while one is labelled; empty = what params_file says.",
+        ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
         DeclareLaunchArgument("node_name", default_value="segmentation_node", description="Name of the node."),
         DeclareLaunchArgument(
@@ -60,6 +65,12 @@ def arguments() -> list[DeclareLaunchArgument]:
             default_value="true",
             choices=YES_NO,
             description="Configure and activate at start; false = wait for a lifecycle manager.",
+        ),
+        DeclareLaunchArgument(
+            "required",
+            default_value="false",
+            choices=YES_NO,
+            description="End the whole launch when the node ends.",
         ),
         DeclareLaunchArgument(
             "use_sim_time",
@@ -120,6 +131,7 @@ def start(context: LaunchContext) -> list[Node]:
         parameters=[values["params_file"], overrides(values, cameras)],
         remappings=[("~/input/pointcloud", values["lidar_topic"]), *camera_remappings(values, cameras)],
         ros_arguments=["--log-level", values["log_level"]],
+        on_exit=Shutdown(reason="the segmentation node ended") if values["required"] == "true" else None,
     )
     return [node, rviz(values, cameras)] if values["rviz"] == "true" else [node]
 
@@ -134,6 +146,8 @@ def overrides(values: dict[str, str], cameras: list[str]) -> dict[str, Any]:
         given["model_path"] = str(Path(values["model"]).expanduser().absolute())
     if values["provider"]:
         given["provider"] = values["provider"]
+    if values["queue_size"]:
+        given["queue_size"] = int(values["queue_size"])
     if cameras:
         given["cameras"] = cameras
     return given

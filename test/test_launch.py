@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import sys
@@ -49,24 +50,19 @@ class SetEnvironmentVariable:
 
 
 @dataclass
-class RegisterEventHandler:
-    event_handler: Any
+class IncludeLaunchDescription:
+    source: Any
+    launch_arguments: Any = field(default=(), kw_only=True)
 
 
 @dataclass
-class EmitEvent:
-    event: Any = field(kw_only=True)
+class PythonLaunchDescriptionSource:
+    path: str
 
 
 @dataclass
 class Shutdown:
     reason: str = field(default="", kw_only=True)
-
-
-@dataclass
-class OnProcessExit:
-    target_action: Any = field(kw_only=True)
-    on_exit: Any = field(kw_only=True)
 
 
 @dataclass
@@ -101,10 +97,15 @@ class Node:
 
 STAND_INS = {
     "launch": [LaunchContext, LaunchDescription],
-    "launch.actions": [DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler, SetEnvironmentVariable],
+    "launch.actions": [
+        DeclareLaunchArgument,
+        IncludeLaunchDescription,
+        OpaqueFunction,
+        SetEnvironmentVariable,
+        Shutdown,
+    ],
     "launch.conditions": [IfCondition],
-    "launch.event_handlers": [OnProcessExit],
-    "launch.events": [Shutdown],
+    "launch.launch_description_sources": [PythonLaunchDescriptionSource],
     "launch.substitutions": [EnvironmentVariable, LaunchConfiguration],
     "launch_ros": [],
     "launch_ros.actions": [Node],
@@ -180,16 +181,16 @@ class TestEveryLaunchFile:
             if argument.default_value and argument.default_value.startswith(str(ROOT)):
                 assert Path(argument.default_value).is_file(), argument.name
 
-    def test_the_transport_is_set_only_where_the_user_did_not(self, path: Path) -> None:
-        entities = load(path).generate_launch_description().entities
+
+@pytest.mark.usefixtures("stand_ins")
+class TestSegment:
+    def test_the_transport_is_set_only_where_the_user_did_not(self) -> None:
+        entities = load(SEGMENT).generate_launch_description().entities
         (variable,) = [each for each in entities if isinstance(each, SetEnvironmentVariable)]
         assert variable.name == "FASTDDS_BUILTIN_TRANSPORTS"
         assert variable.value == EnvironmentVariable(variable.name, default_value="LARGE_DATA")
         assert variable.condition == IfCondition(LaunchConfiguration("large_data_transport"))
 
-
-@pytest.mark.usefixtures("stand_ins")
-class TestSegment:
     def test_the_topic_is_enough(self) -> None:
         (only,) = start(SEGMENT, lidar_topic="/points")
         assert (only.package, only.executable, only.name) == ("ov_seg_ros", "segmentation_node", "segmentation_node")
@@ -235,6 +236,37 @@ class TestSegment:
         assert dict(rviz.remappings)["/segmentation_node/output/image/overlay/camera_1"] == (
             "/car/seg/output/image/overlay/front"
         )
+
+
+@pytest.mark.usefixtures("stand_ins")
+class TestReplay:
+    def test_the_bag_is_enough(self) -> None:
+        replay = node(start(REPLAY, bag="drive", model=""), "replay")
+        assert replay.arguments[0] == str(Path("drive").absolute())
+        assert "--lidar-topic" not in replay.arguments
+        assert replay.on_exit == Shutdown(reason="the replay ended")
+
+    def test_its_arguments_are_those_of_the_executable(self) -> None:
+        replay_command = pytest.importorskip("ov_seg_ros.ros.replay")
+        parser = argparse.ArgumentParser()
+        replay_command.add_arguments(parser)
+        given = start(REPLAY, bag="drive", out="results", rate="2.0", bag_lidar_topic="/points", model="m.onnx")
+        args = parser.parse_args(node(given, "replay").arguments)
+        assert (args.bag, args.out) == (Path("drive").absolute(), Path("results").absolute())
+        assert (args.rate, args.lidar_topic, args.node) == (2.0, "/points", "/segmentation_node")
+        assert args.model == Path("m.onnx").absolute()
+
+    def test_the_node_hears_the_player_and_loses_nothing(self) -> None:
+        entities = load(REPLAY).generate_launch_description().entities
+        (include,) = [each for each in entities if isinstance(each, IncludeLaunchDescription)]
+        assert Path(include.source.path).is_file()
+        given = dict(include.launch_arguments)
+        assert given["lidar_topic"] == "/segmentation_node/input/pointcloud"
+        assert given["camera_topic"] == "/segmentation_node/input/{name}/image"
+        assert given["camera_info_topic"] == "/segmentation_node/input/{name}/camera_info"
+        assert (given["required"], given["use_sim_time"]) == ("true", "false")
+        assert int(given["queue_size"]) > 100
+        assert set(given) <= {argument.name for argument in load(SEGMENT).arguments()}
 
 
 def topics(rviz_config: Path) -> set[str]:
