@@ -1,15 +1,19 @@
 """Any source of samples as a recording.
 
-The layout: ``/lidar/points`` in frame ``lidar``; per camera ``/camera/<name>/image_raw/compressed`` (JPEG) and
-``/camera/<name>/camera_info`` in frame ``camera_<name>_optical``; ``/tf_static`` from ``base_link`` to the sensors; with
-poses ``/tf`` from ``odom`` to ``base_link`` at every scan and image and ``/odometry`` at every scan; with ground truth
-``/ground_truth/points`` (x, y, z, class_id, instance_id; stamp, order and length as the scan) and
-``/ground_truth/label_info`` with the names of the classes.
+The layout:
+
+* ``/lidar/points`` in frame ``lidar``;
+* per camera ``/camera/<name>/image_raw/compressed`` (JPEG) and ``camera_info`` in frame ``camera_<name>_optical``;
+* ``/tf_static`` from ``base_link`` to the sensors;
+* with poses ``/tf`` from ``odom`` to ``base_link`` at every scan and image, and ``/odometry`` at every scan;
+* with ground truth ``/ground_truth/points`` (x, y, z, class_id, instance_id; stamp, order and length as the scan) and
+  ``/ground_truth/label_info`` with the names of the classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,7 +96,7 @@ def convert_source(
 
 
 def camera_frame(name: str) -> str:
-    """tf frame of a camera by its name."""
+    """Frame of a camera in tf, by its name."""
     return f"camera_{name}_optical"
 
 
@@ -108,7 +112,9 @@ class _Conversion:
         self._writer = writer
         self._source = source
         self._rig = SensorRig(source)
-        self._load_scan_fields = getattr(source, "load_scan_fields", lambda index: {})
+        self._load_scan_fields: Callable[[int], Mapping[str, NDArray[Any]]] | None = getattr(
+            source, "load_scan_fields", None
+        )
         self._last_ns = 0
         self._pose_stamps: set[int] = set()
 
@@ -119,9 +125,9 @@ class _Conversion:
         begin_ns = min([sample.cloud.stamp_ns, *(image.stamp_ns for image in sample.images)])
         self._write_mounts(sample, begin_ns, is_first=index == 0)
         steps: list[tuple[int, Callable[[], None]]] = [
-            (image.stamp_ns, lambda image=image: self._write_image(sample, image)) for image in sample.images
+            (image.stamp_ns, partial(self._write_image, sample, image)) for image in sample.images
         ]
-        steps.append((sample.cloud.stamp_ns, lambda: self._write_scan(sample, index)))
+        steps.append((sample.cloud.stamp_ns, partial(self._write_scan, sample, index)))
         for _, write in sorted(steps, key=lambda step: step[0]):
             write()
 
@@ -147,7 +153,7 @@ class _Conversion:
 
     def _write_scan(self, sample: Sample, index: int) -> None:
         cloud, writer = sample.cloud, self._writer
-        fields: Mapping[str, NDArray[Any]] = dict(self._load_scan_fields(index))
+        fields = self._load_scan_fields(index) if self._load_scan_fields else {}
         x, y, z = cloud.points.T
         columns = {"x": x, "y": y, "z": z, "intensity": cloud.intensity.astype(np.float32)}
         columns |= {name: values for name, values in fields.items() if name != "instance_id"}

@@ -119,7 +119,7 @@ def load_extrinsics(path: Path) -> FileExtrinsics:
 
         cameras:
           front:
-            camera_from_lidar: {translation: [0.0, -0.3, -0.4], quaternion_xyzw: [-0.5, 0.5, -0.5, 0.5]}
+            camera_from_lidar: {translation: [0.0, -0.3, -0.4], quaternion_xyzw: [0.5, -0.5, 0.5, 0.5]}
           left:
             camera_from_lidar: [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 

@@ -78,6 +78,6 @@ class SensorRig:
         change = float(np.abs(base_from_camera - self.base_from_camera[image.name]).max())
         if change > _SAME:
             raise InputError(
-                f"{sample.key}: camera {image.name} has moved by {change:.3g} against its first transform, and the source "
-                "has no ego poses: such a drive cannot be written with static transforms; give world_from_lidar"
+                f"{sample.key}: camera {image.name} has moved by {change:.3g} against its first transform, and the "
+                "source has no ego poses: such a drive cannot be written with static transforms; give world_from_lidar"
             )

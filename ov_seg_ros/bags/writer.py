@@ -15,7 +15,7 @@ from ov_seg_ros.bags.message_types import definition_to_copy, standard_definitio
 from ov_seg_ros.bags.messages import RecordedMessage
 from ov_seg_ros.bags.qos import default_qos
 from ov_seg_ros.bags.recording import Recording
-from ov_seg_ros.bags.storage import STORAGE_SUFFIXES, is_recording
+from ov_seg_ros.bags.storage import STORAGE_SUFFIXES, is_recording, storage_files
 from ov_seg_ros.core.errors import ConfigError, InputError
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
@@ -30,6 +30,8 @@ class RecordingWriter:
 
     A topic is registered when it is first written to. However the block is left, even by an error or Ctrl-C, what
     was written so far is closed properly and can be played; ``metadata.yaml`` then says so under ``custom_data``.
+    Where a recording is overwritten, the new one replaces it only when it is complete; so a recording may be read
+    while it is rewritten, and an error leaves the old one as it was.
 
     Attributes:
         path: of the recording: a rosbag2 folder, or a single file if the path ends with .mcap or .db3.
@@ -56,20 +58,18 @@ class RecordingWriter:
             raise ConfigError(f"storage must be {' or '.join(STORAGES)}, got {storage!r}")
         if self.path.exists() and not overwrite:
             raise InputError(f"{self.path} exists already; give another path, or ask to overwrite it")
-        if self.path.exists() and not is_recording(self.path):
+        if self.path.exists() and (self.path.name == "metadata.yaml" or not is_recording(self.path)):
             raise InputError(f"{self.path} is no recording and is not overwritten; give another path")
+        self._replaces = self.path.exists()
         self._writer: Writer | None = None
         self._connections: dict[tuple[str, str], Connection] = {}
 
     def __enter__(self) -> RecordingWriter:
-        if self.path.is_dir():
-            shutil.rmtree(self.path)
-        else:
-            self.path.unlink(missing_ok=True)
-        folder = self._work_folder()
-        if folder.exists():
-            raise InputError(f"{folder} exists already, left by an interrupted run; delete it and run again")
-        self._writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=STORAGES[self._storage])
+        if self._aside.exists() and not self._replaces:
+            raise InputError(f"{self._aside} exists already, left by a run that was killed; delete it and run again")
+        shutil.rmtree(self._aside, ignore_errors=True)
+        target = self._aside / self.path.stem if self._is_single_file or self._replaces else self.path
+        self._writer = Writer(target, version=_METADATA_VERSION, storage_plugin=STORAGES[self._storage])
         try:
             self._writer.open()
         except OSError as error:
@@ -83,10 +83,24 @@ class RecordingWriter:
         if kind is not None:
             writer.set_custom_data("incomplete", f"writing stopped early: {kind.__name__}")
         writer.close()
-        if self._is_single_file:
-            file = next(p for p in writer.path.iterdir() if p.suffix in STORAGE_SUFFIXES)
-            file.rename(self.path)
-            shutil.rmtree(writer.path)
+        if writer.path == self.path:
+            return
+        if kind is None or not self._replaces:
+            self._move_here(writer.path)
+        shutil.rmtree(self._aside)
+
+    @property
+    def _aside(self) -> Path:
+        """Where single files and replacements are written until they are complete."""
+        return self.path.with_name(f"{self.path.name}_unfinished")
+
+    def _move_here(self, written: Path) -> None:
+        """Puts the folder ``written``, or its one file, in the place of what lies at ``path``."""
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+        (storage_files(written)[0] if self._is_single_file else written).rename(self.path)
 
     def write(self, topic: str, message: Any, received_ns: int, qos: Qos | None = None) -> None:
         """Writes a message object made from ``message_types.standard_typestore()``.
@@ -150,10 +164,8 @@ class RecordingWriter:
             leave_out: topics that are not copied.
 
         Raises:
-            InputError: the recording cannot be read, or is the one being written.
+            InputError: the recording cannot be read.
         """
-        if recording.path.resolve() == self.path.resolve():
-            raise InputError(f"{self.path} cannot be copied onto itself; give another output path")
         topics = [name for name in recording.topics if name not in leave_out]
         for message in recording.iter_messages(topics):
             self.copy(message)
@@ -181,7 +193,3 @@ class RecordingWriter:
         if self._writer is None:
             raise InputError(f"{self.path} is not open for writing; use it in a with block")
         return self._writer
-
-    def _work_folder(self) -> Path:
-        """A single file is written in a folder beside its place and moved there when it is complete."""
-        return self.path.with_name(f"{self.path.stem}_unfinished") if self._is_single_file else self.path

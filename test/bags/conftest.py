@@ -1,6 +1,7 @@
 """A small recording made by hand: one LiDAR, two cameras, tf."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +74,20 @@ def write_drive(path: Path, storage="mcap", scans=4, **options):
                 writer.write(f"/camera/{name}/camera_info", camera_info(stamp + gap, f"{name}_optical"), stamp + 1)
                 writer.write(f"/camera/{name}/image_raw", image(stamp + gap, f"{name}_optical", value=index), stamp + 1)
     return path
+
+
+@pytest.fixture(scope="session")
+def make():
+    """The functions above; test files cannot import them from here."""
+    return SimpleNamespace(
+        START_NS=START_NS,
+        STEP_NS=STEP_NS,
+        cloud=cloud,
+        image=image,
+        camera_info=camera_info,
+        shifted=shifted,
+        write_drive=write_drive,
+    )
 
 
 @pytest.fixture(params=["mcap", "sqlite3"])

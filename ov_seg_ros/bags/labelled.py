@@ -1,0 +1,93 @@
+"""Labelled recordings: the scans of a recording and, beside them, what a student said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ov_seg_ros.bags.build_messages import message_types
+from ov_seg_ros.bags.convert import TRUTH_INFO_TOPIC
+from ov_seg_ros.bags.message_types import LABEL_INFO
+from ov_seg_ros.bags.messages import RecordedMessage
+from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
+from ov_seg_ros.bags.writer import RecordingWriter
+from ov_seg_ros.core.data_types import Sample
+from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.messages.label_info import encode_label_info
+from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
+
+LABELS_TOPIC, LABEL_INFO_TOPIC = "/ov_seg/points", "/ov_seg/label_info"
+LABEL_TOPICS = (LABELS_TOPIC, LABEL_INFO_TOPIC)
+"""What is added to a recording when it is labelled; replaced when it is labelled again."""
+
+
+def write_label_info(writer: RecordingWriter, label_space: LabelSpace, stamp_ns: int) -> None:
+    """Writes the names of the classes, latched, at the beginning of a labelled recording."""
+    writer.write(LABEL_INFO_TOPIC, encode_label_info(label_space, message_types(), stamp_ns), stamp_ns)
+
+
+def truth_class_names(recording: Recording) -> tuple[str, ...] | None:
+    """Names of the classes of the ground truth by id; None if the recording does not tell.
+
+    Raises:
+        InputError: the ids are not 0, 1, 2 ...
+    """
+    first = recording.first(TRUTH_INFO_TOPIC)
+    if first is None or first.type_name != LABEL_INFO:
+        return None
+    names = {int(entry.class_id): str(entry.class_name) for entry in first.decode().class_map}
+    if sorted(names) != list(range(len(names))):
+        raise InputError(f"{recording.path}: {TRUTH_INFO_TOPIC} must list ids from 0 on, got {sorted(names)}")
+    return tuple(names[class_id] for class_id in range(len(names)))
+
+
+def iter_labelled(recording: Recording, options: SampleStreamOptions) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
+    """Streams the labelled scans of a recording, each with its (N,) uint8 labels.
+
+    Args:
+        recording: a labelled one.
+        options: what to read beside the labels.
+
+    Raises:
+        InputError: labels do not belong to the scans, or the recording cannot be read.
+    """
+    labels = recording.iter_messages([LABELS_TOPIC])
+    pending = next(labels, None)
+    for sample in SampleStream(recording, options):
+        if pending is not None and pending.stamp_ns == sample.cloud.stamp_ns:
+            yield sample, _read_class_id(pending, len(sample.cloud))
+            pending = next(labels, None)
+    if pending is not None:
+        raise InputError(
+            f"{recording.path}: {LABELS_TOPIC} at {pending.stamp_ns} ns belongs to no scan, or out of order"
+        )
+
+
+def find_sample(recording: Recording, options: SampleStreamOptions, stamp_ns: int) -> Sample | None:
+    """The first sample with that stamp, read without visiting the images of the others; None if there is none.
+
+    Args:
+        recording: where to look.
+        options: what to read.
+        stamp_ns: of the scan.
+    """
+    stream = SampleStream(recording, options)
+    for message in recording.iter_messages([stream.lidar_topic]):
+        if message.stamp_ns == stamp_ns:
+            candidates = stream.samples(message.received_ns)
+            return next((sample for sample in candidates if sample.cloud.stamp_ns == stamp_ns), None)
+    return None
+
+
+def _read_class_id(message: RecordedMessage, count: int) -> NDArray[np.uint8]:
+    fields = decode_pointcloud2(message.decode()).fields
+    if "class_id" not in (fields.dtype.names or ()) or len(fields) != count:
+        raise InputError(
+            f"{message.topic} at {message.stamp_ns} ns has {len(fields)} points with fields {fields.dtype.names}; "
+            f"expected class_id for each of the {count} points of the scan"
+        )
+    return np.ascontiguousarray(fields["class_id"], np.uint8)
