@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ov_seg_ros.core.data_types import IGNORE_ID, CameraImage, Projection, Sample
+from ov_seg_ros.core.data_types import IGNORE_ID, Projection, Sample
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.projection import project_cloud
 from ov_seg_ros.report.html import Page, Picture
@@ -17,6 +17,7 @@ from ov_seg_ros.report.pictures import draw_birds_eyes, draw_overview
 from ov_seg_ros.report.run_report import ModelIdentity, Provenance, RunReport
 from ov_seg_ros.report.scene import Scene, seen_points
 from ov_seg_ros.report.statistics import RunStatistics
+from ov_seg_ros.report.truth_mapping import foreign_classes, truth_table
 
 STRIP_SCENES = 6
 STRIP_SIZE = (560, 420)
@@ -53,12 +54,16 @@ class ReportBuilder:
     """Takes labelled scans one at a time and keeps only figures and a handful of scenes.
 
     Args:
-        label_space: classes of the student and of the ground truth.
+        label_space: classes of the student.
         expected_scans: about how many scans will come; spreads the strip of pictures over the run.
+        truth_names: classes of the ground truth by id; None = those of the student. Points of a class that the
+            student does not know are not counted.
     """
 
-    def __init__(self, label_space: LabelSpace, expected_scans: int) -> None:
+    def __init__(self, label_space: LabelSpace, expected_scans: int, truth_names: Sequence[str] | None = None) -> None:
         self.label_space = label_space
+        self._truth_table = truth_table(truth_names, label_space)
+        self._foreign = foreign_classes(truth_names, label_space)
         self.statistics = RunStatistics(label_space)
         self._strip_at = set(np.linspace(0, max(0, expected_scans - 1), STRIP_SCENES).round().astype(int).tolist())
         self._strip: list[Picture] = []
@@ -84,14 +89,36 @@ class ReportBuilder:
         Raises:
             InputError: labels and points differ in number, or a class id is foreign to the label space.
         """
-        projections = {view.name: _project(sample, view) for view in sample.images}
-        scene = Scene(sample, class_id, projections)
+        if sample.class_id is not None:
+            sample = replace(sample, class_id=self._truth_table[sample.class_id])
+        scene = Scene(sample, class_id)
         self.statistics.add(sample.cloud.stamp_ns, class_id, latency_ms, stage_ms)
         if sample.class_id is not None:
-            seen = seen_points(len(sample.cloud), projections) if projections else None
+            scene = replace(scene, projections=_project_all(sample))
+            seen = seen_points(len(sample.cloud), scene.projections) if scene.projections else None
             self.statistics.compare(sample.class_id, class_id, seen)
-        self._cameras += [view.name for view in sample.images if view.name not in self._cameras]
+        self._note_cameras(sample)
         self._keep_pictures(scene)
+
+    @property
+    def showcase_stamp_ns(self) -> int | None:
+        """Stamp of the scan that ``overview.png`` shows: the one with the most classes; None before the first."""
+        return None if self._showcase is None else self._showcase[2].cloud.stamp_ns
+
+    def show(self, sample: Sample | None) -> None:
+        """Gives the showcase its images, where scans were added without: reading all images takes long.
+
+        Args:
+            sample: of the stamp ``showcase_stamp_ns``; another one, or None, is passed over.
+
+        Raises:
+            InputError: it has another number of points than the scan that was added.
+        """
+        if self._showcase is not None and sample is not None and sample.cloud.stamp_ns == self.showcase_stamp_ns:
+            present, number, scene = self._showcase
+            truth = scene.sample.class_id
+            self._showcase = (present, number, Scene(replace(sample, class_id=truth), scene.class_id))
+            self._note_cameras(sample)
 
     def report(self, facts: RunFacts) -> RunReport:
         """Closes the books."""
@@ -108,8 +135,14 @@ class ReportBuilder:
             provenance=facts.provenance,
             cameras=tuple(self._cameras),
             accuracy=statistics.accuracy(),
-            notes=facts.notes,
+            notes=facts.notes + self._own_notes(),
         )
+
+    def _own_notes(self) -> tuple[str, ...]:
+        if not self._foreign:
+            return ()
+        names = ", ".join(self._foreign)
+        return (f"points of {names} are not counted: the ground truth has these classes, the student has not",)
 
     def write(
         self, report: RunReport, json: Path | None = None, html: Path | None = None, overview: Path | None = None
@@ -125,6 +158,9 @@ class ReportBuilder:
             html.parent.mkdir(parents=True, exist_ok=True)
             page = Page(report, self.label_space, self.statistics.scans, picture, self._strip)
             html.write_text(page.render(), encoding="utf-8")
+
+    def _note_cameras(self, sample: Sample) -> None:
+        self._cameras += [view.name for view in sample.images if view.name not in self._cameras]
 
     def _keep_pictures(self, scene: Scene) -> None:
         number = len(self.statistics.scans) - 1
@@ -142,6 +178,7 @@ class ReportBuilder:
         if self._showcase is None:
             return None
         _, number, scene = self._showcase
+        scene = scene if scene.projections else replace(scene, projections=_project_all(scene.sample))
         facts = []
         if report.accuracy is not None:
             facts.append(f"mIoU {100 * report.accuracy.whole.miou():.1f} %")
@@ -152,5 +189,7 @@ class ReportBuilder:
         return Picture(f"Scan {number + 1} of {report.scans_labelled}: the one with the most classes", image)
 
 
-def _project(sample: Sample, view: CameraImage) -> Projection:
-    return project_cloud(sample.cloud.points, view.camera_from_lidar, view.camera)
+def _project_all(sample: Sample) -> dict[str, Projection]:
+    """What each camera sees, occluded points left out."""
+    points = sample.cloud.points
+    return {view.name: project_cloud(points, view.camera_from_lidar, view.camera) for view in sample.images}

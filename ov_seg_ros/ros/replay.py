@@ -2,7 +2,7 @@
 
   replay drive --out results          with a segmentation_node running in another process
 
-OUT gets labelled/ (the recording with /ov_seg/points and /ov_seg/label_info), report.json, report.html and overview.png.
+OUT gets labelled/ (the recording with /ov_seg/points and /ov_seg/label_info), report.json, report.html, overview.png.
 Every scan is accounted for: labelled, dropped by the node, or lost on the way. The replay ends by itself.
 """
 
@@ -254,8 +254,8 @@ def _notes(
         )
     if player.stamp_shift_ns:
         notes.append(
-            f"stamps of the recording are {player.stamp_shift_ns * 1e-9:.1f} s off the time of reception (another clock); "
-            "they were aligned at the first scan"
+            f"stamps of the recording are {player.stamp_shift_ns * 1e-9:.1f} s off the time of reception (another "
+            "clock); they were aligned at the first scan"
         )
     if args.rate != 1.0:
         notes.append(f"played at {args.rate:g} times the recorded pace")
