@@ -70,7 +70,7 @@ def test_extrinsics_file(tmp_path):
     front = extrinsics.camera_from_lidar(CAMERA, LIDAR)
     np.testing.assert_allclose(front, [[0, -1, 0, 1], [0, 0, -1, 2], [1, 0, 0, 3], [0, 0, 0, 1]], atol=1e-12)
     assert extrinsics.camera_from_lidar(Viewpoint("left", "", 0), LIDAR)[:3, 3].tolist() == [7, 8, 9]
-    with pytest.raises(InputError, match="no entry cameras.rear; it has: front, left"):
+    with pytest.raises(InputError, match=r"no entry cameras\.rear; it has: front, left"):
         extrinsics.camera_from_lidar(Viewpoint("rear", "", 0), LIDAR)
     assert extrinsics.world_from_lidar(LIDAR) is None
 

@@ -71,9 +71,9 @@ def test_several_lidars_give_lines_to_paste(recording_with, make):
 
 
 def test_no_lidar_lists_what_there_is(recording_with):
-    with recording_with({"/tf_static": transforms_message([("a", "b", np.eye(4))], 1)}) as recording:
-        with pytest.raises(InputError, match=r"holds no LiDAR: .*it holds: /tf_static \(tf2_msgs/msg/TFMessage, 1\)"):
-            recording.find_lidar_topic()
+    recording = recording_with({"/tf_static": transforms_message([("a", "b", np.eye(4))], 1)})
+    with pytest.raises(InputError, match=r"holds no LiDAR: .*it holds: /tf_static \(tf2_msgs/msg/TFMessage, 1\)"):
+        recording.find_lidar_topic()
 
 
 def test_raw_packets_are_explained(tmp_path):
