@@ -194,13 +194,13 @@ class SyntheticDrive:
     def _scenes(self, stamp_ns: int, view: CameraMount | None = None) -> list[RayScene]:
         """The static scene, and the movers where they are at a stamp: all, or those that a camera may see."""
         time = (stamp_ns - START_NS) / 1e9
-        ego_s = self._progress.at(time)
+        ego_s, world_from_base = self._progress.at(time), self.ego_pose(stamp_ns)
         meshes, numbers = [], []
         for mover in self._movers:
             world_from_mover = mover.pose(time, ego_s, self.street)
             if world_from_mover is None:
                 continue
-            if view is not None and not view.may_see(self.ego_pose(stamp_ns), world_from_mover[:3, 3]):
+            if view is not None and not view.may_see(world_from_base, world_from_mover[:3, 3]):
                 continue
             mesh = mover.frame(time).moved(world_from_mover)
             meshes.append(mesh)

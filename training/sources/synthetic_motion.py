@@ -18,8 +18,8 @@ from training.sources.synthetic_street import Street
 WALK_PHASES = 8
 """Meshes per walking cycle."""
 
-REACH = 95.0
-"""Movers farther along the street than this from the ego vehicle are left out, metres."""
+REACH, SMALL_REACH = 95.0, 60.0
+"""Movers farther along the street than this from the ego vehicle are left out, metres; people and two-wheelers sooner."""
 
 
 class EgoProgress:
@@ -85,6 +85,7 @@ class Mover:
         follows_ego: moves with the ego vehicle (traffic in its lane).
         bounds: walks to and fro between these s, or None.
         stride: metres per walking cycle.
+        reach: how far from the ego vehicle it is still there, metres.
     """
 
     frames: tuple[Mesh, ...]
@@ -96,6 +97,7 @@ class Mover:
     follows_ego: bool = False
     bounds: tuple[float, float] | None = None
     stride: float = 1.4
+    reach: float = REACH
 
     def pose(self, time: float, ego_s: float, street: Street) -> NDArray[np.float64] | None:
         """(4, 4) world pose at ``time`` seconds, None if out of reach of the ego vehicle."""
@@ -106,7 +108,7 @@ class Mover:
             backwards = lap > high - low
             s = high - (lap - (high - low)) if backwards else low + lap
             yaw = yaw + np.pi if backwards else yaw
-        if abs(s - ego_s) > REACH or not street.s[0] + 6 < s < street.s[-1] - 6:
+        if abs(s - ego_s) > self.reach or not street.s[0] + 6 < s < street.s[-1] - 6:
             return None
         return street.pose(s, self.t, yaw, upright=len(self.frames) > 1)
 
@@ -128,7 +130,9 @@ class _Traffic:
         )
 
     def add(self, frames: tuple[Mesh, ...], s: float, speed: float, t: float, **more: object) -> None:
-        self.movers.append(Mover(frames, self._next, s, speed, t, **more))  # type: ignore[arg-type]
+        is_small = np.ptp(frames[0].triangles[..., 0]) < 3.0
+        reach = SMALL_REACH if is_small else REACH
+        self.movers.append(Mover(frames, self._next, s, speed, t, reach=reach, **more))  # type: ignore[arg-type]
         self._next += 1
 
     def _train(self) -> list[tuple[Mesh, float, float]]:
