@@ -7,23 +7,35 @@ anew as it is played, so nothing needs simulated time.
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 PACKAGE = "ov_seg_ros"
-SEGMENT = Path(get_package_share_directory(PACKAGE)) / "launch" / "segment.launch.py"
+SEGMENT = str(Path(get_package_share_directory(PACKAGE)) / "launch" / "segment.launch.py")
 NODE = "/segmentation_node"
+GIVEN_TO_SEGMENT = {
+    "lidar_topic": f"{NODE}/input/pointcloud",
+    "camera_topic": f"{NODE}/input/{{name}}/image",
+    "camera_info_topic": f"{NODE}/input/{{name}}/camera_info",
+    "namespace": "",
+    "node_name": NODE.strip("/"),
+    "queue_size": "1000",
+    "required": "true",
+    "autostart": "true",
+    "use_sim_time": "false",
+}
+"""The node listens to its own private inputs, where the player publishes, and no scan may be lost."""
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    """What a user may give beyond the arguments of segment.launch.py; only ``bag`` must be given."""
-    return [
+    """What a user may give: only ``bag`` must be given; those of segment.launch.py that are still free come last."""
+    own = [
         DeclareLaunchArgument("bag", description="Recording to play: a rosbag2 folder or an .mcap file."),
         DeclareLaunchArgument("out", default_value="replay_results", description="Folder for the results."),
         DeclareLaunchArgument("rate", default_value="1.0", description="Recorded seconds per second."),
@@ -36,45 +48,34 @@ def arguments() -> list[DeclareLaunchArgument]:
             "rviz", default_value="true", choices=["true", "false"], description="Show the result in RViz."
         ),
     ]
+    taken = {argument.name for argument in own} | set(GIVEN_TO_SEGMENT)
+    return own + [argument for argument in runpy.run_path(SEGMENT)["arguments"]() if argument.name not in taken]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The node, listening to its own private inputs, and the player that publishes there."""
-    given_to_the_node = {
-        "lidar_topic": f"{NODE}/input/pointcloud",
-        "camera_topic": f"{NODE}/input/{{name}}/image",
-        "camera_info_topic": f"{NODE}/input/{{name}}/camera_info",
-        "namespace": "",
-        "node_name": NODE.strip("/"),
-        "queue_size": "1000",
-        "required": "true",
-        "autostart": "true",
-        "use_sim_time": "false",
-        "rviz": LaunchConfiguration("rviz"),
-    }
-    segment = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(SEGMENT)), launch_arguments=given_to_the_node.items()
-    )
-    return LaunchDescription([*arguments(), segment, OpaqueFunction(function=start)])
+    """The arguments, then node and player."""
+    return LaunchDescription([*arguments(), OpaqueFunction(function=start)])
 
 
-def start(context: LaunchContext) -> list[Node]:
-    """Builds the player once the arguments have their values, those of segment.launch.py included."""
+def start(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:
+    """Builds node and player once the arguments have their values."""
     values = context.launch_configurations
     options = ["--out", absolute(values["out"]), "--rate", values["rate"], "--node", NODE]
     if values["bag_lidar_topic"]:
         options += ["--lidar-topic", values["bag_lidar_topic"]]
     if values["model"]:
         options += ["--model", absolute(values["model"])]
-    return [
-        Node(
-            package=PACKAGE,
-            executable="replay",
-            output="screen",
-            arguments=[absolute(values["bag"]), *options],
-            on_exit=Shutdown(reason="the replay ended"),
-        )
-    ]
+    player = Node(
+        package=PACKAGE,
+        executable="replay",
+        output="screen",
+        arguments=[absolute(values["bag"]), *options],
+        on_exit=Shutdown(reason="the replay ended"),
+    )
+    segment = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(SEGMENT), launch_arguments=GIVEN_TO_SEGMENT.items()
+    )
+    return [segment, player]
 
 
 def absolute(path: str) -> str:

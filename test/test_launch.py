@@ -241,7 +241,7 @@ class TestSegment:
 @pytest.mark.usefixtures("stand_ins")
 class TestReplay:
     def test_the_bag_is_enough(self) -> None:
-        replay = node(start(REPLAY, bag="drive", model=""), "replay")
+        replay = node(start(REPLAY, bag="drive"), "replay")
         assert replay.arguments[0] == str(Path("drive").absolute())
         assert "--lidar-topic" not in replay.arguments
         assert replay.on_exit == Shutdown(reason="the replay ended")
@@ -257,7 +257,7 @@ class TestReplay:
         assert args.model == Path("m.onnx").absolute()
 
     def test_the_node_hears_the_player_and_loses_nothing(self) -> None:
-        entities = load(REPLAY).generate_launch_description().entities
+        entities = start(REPLAY, bag="drive")
         (include,) = [each for each in entities if isinstance(each, IncludeLaunchDescription)]
         assert Path(include.source.path).is_file()
         given = dict(include.launch_arguments)
