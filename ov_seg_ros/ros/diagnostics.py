@@ -69,7 +69,8 @@ class NodeReport:
         silence_s: seconds since the latest cloud, None before the first.
         subscribers: of all outputs.
         counters, dropped, timing: of the scans.
-        transport_ms: from publication to reception of the latest cloud, None if unknown.
+        transport_ms: from publication to reception of a cloud, None if unknown.
+        has_large_data: whether this process runs with a transport for large messages.
         facts: provider, model, classes ..., passed on as they are.
         max_processing_time_ms, max_consecutive_delay_ms: limits from the parameters.
         now_s: monotonic time of the report.
@@ -85,6 +86,7 @@ class NodeReport:
     dropped: int = 0
     timing: Timing = field(default_factory=Timing)
     transport_ms: float | None = None
+    has_large_data: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     max_processing_time_ms: float = 200.0
     max_consecutive_delay_ms: float = 1000.0
@@ -175,9 +177,10 @@ def _clock(report: NodeReport) -> tuple[int, str] | None:
 def _transport(report: NodeReport) -> tuple[int, str] | None:
     if report.transport_ms is None or report.transport_ms < SLOW_TRANSPORT_MS:
         return None
+    where = "for the LiDAR driver too" if report.has_large_data else "here and for the LiDAR driver"
     return OK, (
         f"labelling; the transport takes {report.transport_ms:.0f} ms per cloud: set "
-        "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA here and for the LiDAR driver"
+        f"FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA {where} (docs/transport.md)"
     )
 
 

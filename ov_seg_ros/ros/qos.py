@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -53,12 +54,17 @@ class SensorSubscription:
         self._incompatible: str | None = None
         self._subscription = self._subscribe(QoSOverridingOptions.with_default_policies())
         self.problem = ""
-        self.transport_ms: float | None = None
+        self._delays_ms: deque[float] = deque(maxlen=20)
 
     @property
     def topic(self) -> str:
         """Name after remapping."""
         return self._subscription.topic_name
+
+    @property
+    def transport_ms(self) -> float | None:
+        """Least time from publication to ``callback`` of the last 20 messages; None if unknown (ROS 2 Humble)."""
+        return min(self._delays_ms, default=None)
 
     @property
     def publishers(self) -> int:
@@ -98,7 +104,7 @@ class SensorSubscription:
         )
 
     def _receive_with_info(self, message: Any, info: Any) -> None:
-        self.transport_ms = (time.time_ns() - info["source_timestamp"]) * 1e-6
+        self._delays_ms.append((time.time_ns() - info["source_timestamp"]) * 1e-6)
         self._callback(message)
 
     def _on_incompatible(self, event: Any) -> None:

@@ -129,6 +129,8 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().fatal(f"cannot start: {error}")
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
+            if not self.context.ok():  # SIGTERM came in the middle: nothing to report
+                return TransitionCallbackReturn.ERROR
             self.get_logger().fatal(f"cannot become {state}: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.ERROR
         self._state = state

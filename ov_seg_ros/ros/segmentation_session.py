@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -181,6 +182,7 @@ class SegmentationSession:
             qos_problem=self._subscription.problem,
             silence_s=None if self._latest_cloud_s is None else now_s - self._latest_cloud_s,
             transport_ms=self._subscription.transport_ms,
+            has_large_data="LARGE_DATA" in os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", ""),
         )
 
     def _facts(self) -> dict[str, Any]:

@@ -40,9 +40,13 @@ class SimulatedSegmenter:
         self.fail = fail
         self.calls = []
         self.warm_ups = 0
+        self.warm_up_s = 0.0
 
     def warm_up(self):
         self.warm_ups += 1
+        if self.warm_up_s:
+            print("warming up", flush=True)
+        time.sleep(self.warm_up_s)
 
     def segment(self, cloud, images=()):
         self.calls.append((cloud.stamp_ns, tuple(image.name for image in images)))
@@ -56,6 +60,13 @@ class SimulatedSegmenter:
 
 
 if __name__ == "__main__":
+    import os
+
     from ov_seg_ros.ros.segmentation_node import main
 
-    raise SystemExit(main(segmenter_factory=lambda parameters: SimulatedSegmenter()))
+    def make(parameters):
+        segmenter = SimulatedSegmenter()
+        segmenter.warm_up_s = float(os.environ.get("WARM_UP_S", "0"))
+        return segmenter
+
+    raise SystemExit(main(segmenter_factory=make))

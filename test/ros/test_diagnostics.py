@@ -25,7 +25,8 @@ GOOD = NodeReport("active", topic="/points", publishers=1, silence_s=0.1, subscr
         ({"timing": Timing(250.0, slow_since_s=98.0)}, ERROR, "for 2000 ms now"),
         ({"timing": Timing(50.0, latency_ms=-40.0)}, WARN, "stamped 40 ms in the future"),
         ({"timing": Timing(50.0, latency_ms=1e8)}, WARN, "without use_sim_time"),
-        ({"transport_ms": 45.0}, OK, "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA"),
+        ({"transport_ms": 45.0}, OK, "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA here and for the LiDAR driver"),
+        ({"transport_ms": 45.0, "has_large_data": True}, OK, "LARGE_DATA for the LiDAR driver too"),
     ],
 )
 def test_says_the_most_important_thing(change, level, text):

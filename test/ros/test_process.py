@@ -14,8 +14,12 @@ REAL = ["-m", "ov_seg_ros.ros.segmentation_node"]
 SIMULATED = [str(HERE / "simulated_segmenter.py")]
 
 
-def start_process(program, *arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
+def start_process(program, *arguments, **variables):
+    environment = {
+        **os.environ,
+        **variables,
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]),
+    }
     ros = ["--ros-args", *arguments] if arguments else []
     return subprocess.Popen(
         [sys.executable, *program, *ros],
@@ -55,6 +59,17 @@ def test_ends_with_exit_code_0(end):
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_may_be_ended_while_it_warms_up(end):
+    process = start_process(SIMULATED, WARM_UP_S="1")
+    assert process.stdout.readline() == "warming up\n"
+    process.send_signal(end)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    assert "FATAL" not in output
 
 
 def test_ctrl_c_while_scans_are_being_labelled(start):

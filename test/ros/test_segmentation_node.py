@@ -215,3 +215,13 @@ def test_says_why_nothing_comes_out(rig):
     assert level == 1
     assert text.startswith("no cloud received yet: /segmentation_node/input/pointcloud has 1 publisher")
     assert (numbers["provider"], numbers["classes"]) == ("CPUExecutionProvider", "road, car, tree")
+
+
+def test_a_publisher_that_the_operators_qos_excludes_is_named_with_the_parameter_to_change(start):
+    key = "qos_overrides./segmentation_node/input/pointcloud.subscription.reliability"
+    rig = start(**{key: "reliable"})
+    rig.tester.create_publisher(type(rig.cloud(GRID)), "/segmentation_node/input/pointcloud", rig.BEST_EFFORT)
+    rig.spin_until(lambda: rig.diagnostics()["segmentation"][0] == 2)
+    text = rig.diagnostics()["segmentation"][1]
+    assert "offers another RELIABILITY" in text
+    assert key in text
