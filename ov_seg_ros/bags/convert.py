@@ -1,14 +1,4 @@
-"""Any source of samples as a recording.
-
-The layout:
-
-* ``/lidar/points`` in frame ``lidar``;
-* per camera ``/camera/<name>/image_raw/compressed`` (JPEG) and ``camera_info`` in frame ``camera_<name>_optical``;
-* ``/tf_static`` from ``base_link`` to the sensors;
-* with poses ``/tf`` from ``odom`` to ``base_link`` at every scan and image, and ``/odometry`` at every scan;
-* with ground truth ``/ground_truth/points`` (x, y, z, class_id, instance_id; stamp, order and length as the scan) and
-  ``/ground_truth/label_info`` with the names of the classes.
-"""
+"""Any source of samples as a recording, in the layout of ``bags.layout``."""
 
 from __future__ import annotations
 
@@ -21,6 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.bags.build_messages import cloud_message, message_types, odometry_message, transforms_message
+from ov_seg_ros.bags.layout import (
+    BASE_FRAME,
+    LIDAR_FRAME,
+    LIDAR_TOPIC,
+    ODOM_FRAME,
+    ODOMETRY_TOPIC,
+    STATIC_TRANSFORM_TOPIC,
+    TRANSFORM_TOPIC,
+    TRUTH_INFO_TOPIC,
+    TRUTH_TOPIC,
+    camera_frame,
+    camera_info_topic,
+    image_topic,
+)
 from ov_seg_ros.bags.sensor_rig import SensorRig
 from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.core.data_types import CameraImage, Sample
@@ -30,9 +34,6 @@ from ov_seg_ros.messages.camera_info import encode_camera_info
 from ov_seg_ros.messages.images import encode_compressed_image
 from ov_seg_ros.messages.label_info import encode_label_info
 
-LIDAR_TOPIC, LIDAR_FRAME = "/lidar/points", "lidar"
-BASE_FRAME, ODOM_FRAME = "base_link", "odom"
-TRUTH_TOPIC, TRUTH_INFO_TOPIC = "/ground_truth/points", "/ground_truth/label_info"
 JPEG_QUALITY = 92
 
 Progress = Callable[[int, int], None]
@@ -95,16 +96,6 @@ def convert_source(
     return Path(out)
 
 
-def camera_frame(name: str) -> str:
-    """Frame of a camera in tf, by its name."""
-    return f"camera_{name}_optical"
-
-
-def image_topic(name: str) -> str:
-    """Topic of a camera's JPEG images."""
-    return f"/camera/{name}/image_raw/compressed"
-
-
 class _Conversion:
     """One run of ``convert_source``."""
 
@@ -146,7 +137,7 @@ class _Conversion:
             return
         mounts = [(BASE_FRAME, LIDAR_FRAME, self._rig.base_from_lidar)]
         mounts += [(BASE_FRAME, camera_frame(name), matrix) for name, matrix in self._rig.base_from_camera.items()]
-        self._writer.write("/tf_static", transforms_message(mounts, stamp_ns), stamp_ns)
+        self._writer.write(STATIC_TRANSFORM_TOPIC, transforms_message(mounts, stamp_ns), stamp_ns)
         if is_first and self._source.label_space is not None:
             message = encode_label_info(self._source.label_space, message_types(), stamp_ns, LIDAR_FRAME)
             self._writer.write(TRUTH_INFO_TOPIC, message, stamp_ns)
@@ -169,7 +160,7 @@ class _Conversion:
         frame, stamp_ns, writer = camera_frame(image.name), image.stamp_ns, self._writer
         self._write_pose(self._rig.odom_from_base_at(sample, image), stamp_ns)
         info = encode_camera_info(image.camera, message_types(), stamp_ns, frame)
-        writer.write(f"/camera/{image.name}/camera_info", info, stamp_ns)
+        writer.write(camera_info_topic(image.name), info, stamp_ns)
         jpeg = encode_compressed_image(image.image, message_types(), stamp_ns, frame, JPEG_QUALITY)
         writer.write(image_topic(image.name), jpeg, stamp_ns)
 
@@ -178,10 +169,10 @@ class _Conversion:
             return
         if stamp_ns not in self._pose_stamps:  # a second transform at a stamp makes tf complain
             message = transforms_message([(ODOM_FRAME, BASE_FRAME, pose)], stamp_ns)
-            self._writer.write("/tf", message, stamp_ns)
+            self._writer.write(TRANSFORM_TOPIC, message, stamp_ns)
             self._pose_stamps.add(stamp_ns)
         if with_odometry:
-            self._writer.write("/odometry", odometry_message(pose, stamp_ns, ODOM_FRAME, BASE_FRAME), stamp_ns)
+            self._writer.write(ODOMETRY_TOPIC, odometry_message(pose, stamp_ns, ODOM_FRAME, BASE_FRAME), stamp_ns)
 
 
 def _as_uint16(instance_id: NDArray[np.integer], key: str) -> NDArray[np.uint16]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,6 +39,7 @@ class Recording:
         self.path = path
         self.is_ros1 = isinstance(reader, rosbag1.Reader)
         self._reader: Reader | None = reader
+        self._is_streaming = False
         self._typestore = new_typestore(self.is_ros1)
         self._first: dict[str, RecordedMessage | None] = {}
         self._tree: TransformTree | None = None
@@ -107,7 +109,8 @@ class Recording:
     def first(self, topic: str) -> RecordedMessage | None:
         """The first message of a topic (remembered), or None if there is none."""
         if topic not in self._first:
-            self._first[topic] = next(self.iter_messages([topic]), None) if topic in self.topics else None
+            with closing(self.iter_messages([topic] if topic in self.topics else [])) as messages:
+                self._first[topic] = next(messages, None)
         return self._first[topic]
 
     def find_lidar_topic(self, topic: str | None = None) -> str:
@@ -120,7 +123,7 @@ class Recording:
 
     def iter_messages(
         self, topics: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
-    ) -> Iterator[RecordedMessage]:
+    ) -> Generator[RecordedMessage, None, None]:
         """Streams messages in the order of reception.
 
         Args:
@@ -131,11 +134,12 @@ class Recording:
         Raises:
             InputError: a topic does not exist, or the recording cannot be read to its end.
         """
-        connections = self._connections(topics)
-        if not connections:
-            return
-        with readable(self.path):
-            for connection, received_ns, data in self.reader.messages(connections, start_ns, stop_ns):
+        self._check_topics(topics)
+        with self._borrowed_reader() as reader, readable(self.path):
+            connections = [c for c in reader.connections if topics is None or c.topic in topics]
+            if not connections:
+                return
+            for connection, received_ns, data in reader.messages(connections, start_ns, stop_ns):
                 yield RecordedMessage(connection.topic, connection.msgtype, received_ns, data, connection, self)
 
     def iter_clouds(self, topic: str) -> Iterator[PointCloud]:
@@ -168,15 +172,26 @@ class Recording:
             self._tree = build_transform_tree(self)
         return self._tree
 
-    def _connections(self, topics: Collection[str] | None) -> list[Connection]:
-        if topics is None:
-            return list(self.reader.connections)
-        unknown = sorted(set(topics) - set(self.topics))
+    @contextmanager
+    def _borrowed_reader(self) -> Iterator[Reader]:
+        """The reader, or a second one while the first is in the middle of a stream: readers share a file position."""
+        if self._is_streaming:
+            with closing(open_reader(self.path)) as reader:
+                yield reader
+            return
+        reader = self.reader
+        self._is_streaming = True
+        try:
+            yield reader
+        finally:
+            self._is_streaming = False
+
+    def _check_topics(self, topics: Collection[str] | None) -> None:
+        unknown = sorted(set(topics or ()) - set(self.topics))
         if unknown:
             raise InputError(
                 f"{self.path} has no topic {', '.join(unknown)}; it has: {', '.join(sorted(self.topics)) or 'none'}"
             )
-        return [c for c in self.reader.connections if c.topic in topics]
 
 
 def _summarise(connections: Sequence[Connection]) -> dict[str, TopicSummary]:

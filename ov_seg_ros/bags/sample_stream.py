@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.bags.cameras import CameraTopics
 from ov_seg_ros.bags.extrinsics import Extrinsics, TreeExtrinsics, Viewpoint
+from ov_seg_ros.bags.layout import TRUTH_TOPIC as TRUTH_TOPIC
 from ov_seg_ros.bags.messages import RecordedMessage
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.core.camera import CameraModel
@@ -23,7 +24,6 @@ from ov_seg_ros.messages.camera_info import decode_camera_info
 from ov_seg_ros.messages.images import decode_image
 from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
 
-TRUTH_TOPIC = "/ground_truth/points"
 DEFAULT_TOLERANCE_NS = 60_000_000
 LONGEST_WAIT_NS = 1_000_000_000
 """How long, in the recording's time of reception, a scan waits for a camera that lags."""

@@ -60,6 +60,14 @@ def test_clouds_carry_the_header_stamp_not_that_of_the_bag(drive):
     np.testing.assert_array_equal(cloud.points[:, 0], np.arange(5))
 
 
+def test_streams_do_not_disturb_each_other(drive):
+    with Recording.open(storage_file(drive)) as recording:
+        pairs = list(zip(recording.iter_clouds("/lidar/points"), recording.iter_messages(), strict=False))
+        assert [len(cloud) for cloud, _ in pairs] == [5, 6, 7, 8]
+        assert [m.topic for _, m in pairs][:2] == ["/tf_static", "/camera/left/camera_info"]
+        assert len(list(recording.iter_messages())) == 21
+
+
 def test_a_window_of_time(drive):
     with Recording.open(drive) as recording:
         start = recording.start_ns + 100_000_000

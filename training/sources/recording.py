@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from ov_seg_ros.bags.convert import TRUTH_INFO_TOPIC, TRUTH_TOPIC
-from ov_seg_ros.bags.message_types import LABEL_INFO
+from ov_seg_ros.bags.labelled import truth_class_names
+from ov_seg_ros.bags.layout import TRUTH_TOPIC
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
 from ov_seg_ros.core.data_types import Sample
@@ -49,15 +49,8 @@ class RecordingSource:
     @cached_property
     def label_space(self) -> LabelSpace | None:
         """Of the ground truth by /ground_truth/label_info; None if the recording does not say."""
-        first = self.recording.first(TRUTH_INFO_TOPIC)
-        if first is None or first.type_name != LABEL_INFO:
-            return None
-        classes = {int(c.class_id): str(c.class_name) for c in first.decode().class_map}
-        if sorted(classes) != list(range(len(classes))):
-            raise InputError(
-                f"{self.recording.path}: {TRUTH_INFO_TOPIC} must list ids from 0 on, got {sorted(classes)}"
-            )
-        return _label_space_of(tuple(classes[i] for i in range(len(classes))), self.name)
+        class_names = truth_class_names(self.recording)
+        return None if class_names is None else _label_space_of(class_names, self.name)
 
     def __len__(self) -> int:
         return self.recording.topics[self.stream.lidar_topic].count

@@ -24,6 +24,7 @@ _SYNTHETIC_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "layout": ("layout", str),
     "width": ("image_width", int),
     "height": ("image_height", int),
+    "cameras": ("cameras", lambda text: tuple(filter(None, text.split("+")))),
 }
 
 
@@ -52,8 +53,8 @@ def open_source(spec: str | Path) -> Source:
 
     Args:
         spec: a recording or the folder of a data set (what it is is found out), ``NUSCENES_ROOT:scene-0061`` for one
-            scene of several, or ``synthetic:seed=7,scans=20,lidar=spinning32`` (also stride, layout, width, height)
-            for a drive that is drawn.
+            scene of several, or ``synthetic:seed=7,scans=20,lidar=spinning32`` (also stride,
+            layout, width, height, cameras=front+back) for a drive that is drawn.
 
     Raises:
         InputError: nothing there, or nothing known; the message lists what was looked for.
