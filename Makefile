@@ -26,7 +26,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{ printf "  %-10s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.installed-demo ## Label a synthetic drive, or BAG=path, with the real node; results in OUT=build/demo
-	$(BIN)/ov-seg demo $(if $(BAG),--bag "$(BAG)") --output "$(OUT)" $(ARGS)
+	$(BIN)/ov-seg demo $(if $(BAG),"$(BAG)") --out "$(OUT)" $(ARGS)
 
 test: $(VENV)/.installed-test ## Run the whole test suite (ARGS="-k node" runs a part)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)

@@ -42,7 +42,8 @@ setup(
         "ros": ROS,
         "train": TRAIN,
         "synthetic": SYNTHETIC,
-        "gpu": ["onnxruntime-gpu>=1.18"],
+        # One module with onnxruntime: uninstall that first, then install this (README.md, "GPU").
+        "gpu": ["onnxruntime-gpu>=1.18,<2"],
         "viz": VIZ,
         "test": TEST,
     },
