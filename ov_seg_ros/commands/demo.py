@@ -7,7 +7,6 @@ seen; this needs a checkout. BAG is any rosbag2 folder or .mcap file; it needs n
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,10 +185,7 @@ def _shown_command(args: argparse.Namespace) -> str:
 
 
 def _print_results(out: Path, plan: Plan) -> None:
-    from ov_seg_ros.report.summary import headlines
-
-    report = json.loads((out / "report.json").read_text())
-    print("\n".join(headlines(report)))
+    """The figures were printed by the replay."""
     for name, what in (
         ("report.html", "the report, open it in a browser"),
         ("overview.png", "one scan from above and in the cameras"),

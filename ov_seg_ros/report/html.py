@@ -77,7 +77,7 @@ class Page:
 
     def _header(self) -> str:
         report = self.report
-        cameras = f"{len(report.cameras)} cameras" if report.cameras else "no cameras"
+        cameras = f"{len(report.cameras) or 'no'} camera{'' if len(report.cameras) == 1 else 's'}"
         facts = (report.provenance.date.replace("T", " "), report.provider, cameras)
         return f"<header><h1>{escape(report.provenance.bag)}</h1><p>{escape(' · '.join(facts))}</p></header>"
 
@@ -146,7 +146,8 @@ class Page:
         histogram = self.report.label_histogram
         total = max(1, sum(histogram.values()))
         rows = []
-        for class_id, name in [*enumerate(self.label_space.class_names), (IGNORE_ID, UNKNOWN)]:
+        by_share = sorted(enumerate(self.label_space.class_names), key=lambda item: -histogram.get(item[1], 0))
+        for class_id, name in [*by_share, (IGNORE_ID, UNKNOWN)]:
             share = histogram.get(name, 0) / total
             rows.append(
                 f"<tr><td>{self._class_cell(class_id)}</td><td>{self._bar(class_id, share)}</td>"

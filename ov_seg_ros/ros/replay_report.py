@@ -20,6 +20,8 @@ from ov_seg_ros.report.run_report import ModelIdentity, RunReport
 from ov_seg_ros.runtime.model_file import load_model_file, shipped_model_path
 
 MEASURED = "header stamp to publication"
+WAITING = "transport_and_waiting"
+"""Stage of what is left of the latency: the sensor's delay, the way to the node, and waiting for the scan before."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
         timings = _timings(run)
         quick = options if has_truth else replace(options, cameras=[])  # decoding all images takes long
         for sample, class_id in iter_labelled(recording, quick):
-            latency_ms, stage_ms = timings.get(sample.cloud.stamp_ns, (None, {}))
-            builder.add(sample, class_id, latency_ms, stage_ms)
+            builder.add(sample, class_id, *timings.get(sample.cloud.stamp_ns, (None, None)))
         if not has_truth and builder.showcase_stamp_ns is not None:
             builder.show(find_sample(recording, options, builder.showcase_stamp_ns))
     facts = RunFacts(
@@ -93,15 +94,15 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
     return report
 
 
-def _timings(run: ReplayRun) -> dict[int, tuple[float | None, dict[str, float]]]:
+def _timings(run: ReplayRun) -> dict[int, tuple[float, dict[str, float]]]:
     """Latency and stages by stamp; the node publishes them without a stamp, in the order of the scans."""
     if len(run.latencies_ms) != len(run.stamps_ns):
         return {}
     stages = {name: values for name, values in run.stages_ms.items() if len(values) == len(run.stamps_ns)}
-    rows = (
-        (latency, {name: values[index] for name, values in stages.items()})
-        for index, latency in enumerate(run.latencies_ms)
-    )
+    rows = []
+    for index, latency in enumerate(run.latencies_ms):
+        stage_ms = {name: values[index] for name, values in stages.items()}
+        rows.append((latency, {WAITING: max(0.0, latency - sum(stage_ms.values())), **stage_ms}))
     return dict(zip(run.stamps_ns, rows, strict=True))
 
 

@@ -1,0 +1,197 @@
+"""``ov-seg`` as a user types it, on a drive whose every label is known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+import small_drive
+from tiny_model import write_tiny_model
+
+from ov_seg_ros.bags.label_files import read_kitti_labels
+from ov_seg_ros.bags.labelled import LABEL_INFO_TOPIC, LABELS_TOPIC
+from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.cli import VERBS, main
+from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
+from ov_seg_ros.report.schema import REPORT_SCHEMA
+
+HEAVY = {"numpy", "numba", "onnxruntime", "rosbags", "PIL", "torch", "rclpy", "tqdm", "scipy", "matplotlib"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    write_tiny_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory):
+    return small_drive.write_small_drive(tmp_path_factory.mktemp("bags") / "drive")
+
+
+def ov_seg(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_help_of_every_verb_is_quick_and_imports_nothing_heavy():
+    code = "import sys; from ov_seg_ros.cli import build_parser; build_parser(); print(*sys.modules)"
+    checkout = Path(__file__).parents[1]
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=checkout)
+    assert not HEAVY & set(output.stdout.split())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        ov_seg(verb, "--help")
+    assert exit_.value.code == 0
+    assert "--debug" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_and_exit_code_2(capsys, tmp_path):
+    assert ov_seg("segment", tmp_path / "nothing", "-o", tmp_path / "out") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"ov-seg segment: {tmp_path / 'nothing'} does not exist")
+    assert captured.err.count("\n") == 1
+
+
+def test_debug_shows_where(tmp_path):
+    with pytest.raises(InputError):
+        ov_seg("segment", tmp_path / "nothing", "-o", tmp_path / "out", "--debug")
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys, model):
+    monkeypatch.setattr(
+        "ov_seg_ros.runtime.model_file.describe_model", lambda path: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    assert ov_seg("info", model) == 130
+    assert capsys.readouterr().err == "ov-seg info: interrupted\n"
+
+
+def test_info(model, capsys):
+    assert ov_seg("info", model) == 0
+    assert "classes         low, high" in capsys.readouterr().out
+    assert ov_seg("info", model, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["low", "high"]
+
+
+def test_segment_copies_the_recording_and_adds_labels(drive, model, tmp_path, capsys):
+    out = tmp_path / "labelled"
+    assert ov_seg("segment", drive, "-o", out, "--model", model, "--provider", "cpu") == 0
+    assert "3 scans labelled with tiny on CPUExecutionProvider" in capsys.readouterr().out
+    with Recording.open(drive) as before, Recording.open(out) as after:
+        added = {LABELS_TOPIC, LABEL_INFO_TOPIC}
+        assert set(after.topics) - set(before.topics) == added
+        kept = [(m.topic, m.received_ns, bytes(m.data)) for m in after.iter_messages() if m.topic not in added]
+        assert kept == [(m.topic, m.received_ns, bytes(m.data)) for m in before.iter_messages()]
+        for number, message in enumerate(after.iter_messages([LABELS_TOPIC])):
+            decoded = decode_pointcloud2(message.decode())
+            assert decoded.cloud.stamp_ns == small_drive.START_NS + number * small_drive.STEP_NS
+            assert (decoded.cloud.points == small_drive.ring()).all()
+            assert (decoded.fields["class_id"] == small_drive.PREDICTION).all()
+            assert {"intensity", "probability", "entropy"} <= set(decoded.fields.dtype.names)
+        names = [c.class_name for c in after.first(LABEL_INFO_TOPIC).decode().class_map]
+        assert names == ["low", "high"]
+
+
+def test_segment_labels_a_labelled_recording_anew(drive, model, tmp_path):
+    once, twice = tmp_path / "once", tmp_path / "twice.mcap"
+    assert ov_seg("segment", drive, "-o", once, "--model", model) == 0
+    assert ov_seg("segment", once, "-o", twice, "--model", model) == 0
+    with Recording.open(once) as first, Recording.open(twice) as second:
+        assert first.topics == second.topics
+
+
+def test_segment_writes_files(drive, model, tmp_path):
+    assert ov_seg("segment", drive, "-o", tmp_path / "l", "--model", model, "--format", "label") == 0
+    assert sorted(p.name for p in (tmp_path / "l").iterdir()) == ["000000.label", "000001.label", "000002.label"]
+    labels, _ = read_kitti_labels(tmp_path / "l" / "000001.label")
+    assert (labels == small_drive.PREDICTION).all()
+    assert ov_seg("segment", drive, "-o", tmp_path / "p", "--model", model, "--format", "ply") == 0
+    assert (tmp_path / "p" / "000002.ply").read_bytes().startswith(b"ply\n")
+
+
+def test_segment_overwrites_only_when_asked(drive, model, tmp_path, capsys):
+    (tmp_path / "keep.txt").write_text("mine")
+    assert ov_seg("segment", drive, "-o", tmp_path, "--model", model, "--format", "label") == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert ov_seg("segment", drive, "-o", tmp_path, "--model", model, "--format", "label", "--overwrite") == 0
+    assert (tmp_path / "keep.txt").read_text() == "mine"
+
+
+def test_evaluate_by_hand(drive, model, tmp_path, capsys):
+    paths = {name: tmp_path / "new" / name for name in ("r.json", "r.html", "o.png")}
+    options = ["--json", paths["r.json"], "--html", paths["r.html"], "--overview", paths["o.png"]]
+    assert ov_seg("evaluate", drive, "--model", model, *options) == 0
+    report = json.loads(paths["r.json"].read_text())
+    jsonschema.validate(report, REPORT_SCHEMA)
+    assert (report["scans_in"], report["scans_labelled"], report["scans_dropped"]) == (3, 3, 0)
+    assert report["points"] == 3 * small_drive.POINTS
+    assert report["iou"] == pytest.approx(small_drive.IOU)
+    assert report["miou"] == pytest.approx(np.mean(list(small_drive.IOU.values())))
+    assert report["seen"]["iou"] == pytest.approx(small_drive.IOU_SEEN)
+    assert report["unseen"]["iou"] == pytest.approx(small_drive.IOU_UNSEEN)
+    assert (report["seen"]["points"], report["unseen"]["points"]) == (18, 51)
+    assert report["cameras"] == ["front"]
+    assert report["latency_ms"]["p50"] > 0
+    assert paths["r.html"].read_text().startswith("<!doctype html>")
+    assert paths["o.png"].stat().st_size > 1000
+    assert "mIoU     91.6 % whole cloud, 70.8 % where cameras see, 100.0 % where none does" in capsys.readouterr().out
+
+
+def test_truth_is_matched_to_the_student_by_name(model, tmp_path):
+    names = ("tree", "high", "low")  # other ids than the student's, and a class that it does not know
+    drive = small_drive.write_small_drive(tmp_path / "drive", 1, names)
+    assert ov_seg("evaluate", drive, "--model", model, "--json", tmp_path / "r.json") == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["iou"] == pytest.approx(small_drive.IOU)
+    assert "points of tree are not counted" in report["notes"][0]
+
+
+def test_evaluate_without_truth_says_what_was_found(model, tmp_path, capsys):
+    drive = small_drive.write_small_drive(tmp_path / "drive", 2, None)
+    options = ["--json", tmp_path / "r.json", "--html", tmp_path / "r.html"]
+    assert ov_seg("evaluate", drive, "--model", model, *options) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    jsonschema.validate(report, REPORT_SCHEMA)
+    assert "miou" not in report
+    assert report["label_histogram"] == {"low": 24, "high": 24, "unknown": 0}
+    assert report["cameras"] == ["front"]  # read for the picture alone
+    assert "found    low 50%, high 50%" in capsys.readouterr().out
+
+
+def test_evaluate_without_cameras_has_no_seen_part(drive, model, tmp_path):
+    assert ov_seg("evaluate", drive, "--model", model, "--json", tmp_path / "r.json", "--no-cameras") == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["iou"] == pytest.approx(small_drive.IOU)
+    assert "unseen" not in report
+    assert report["cameras"] == []
+
+
+def test_an_unknown_topic_is_answered_with_the_ones_there_are(drive, model, tmp_path, capsys):
+    arguments = ["evaluate", drive, "--model", model, "--json", tmp_path / "r.json"]
+    assert ov_seg(*arguments, "--lidar-topic", "/nope") == 2
+    assert "--lidar-topic /lidar/points" in capsys.readouterr().err
+    assert ov_seg(*arguments, "--camera-topic", "/nope") == 2
+    assert "--camera-topic /camera/front/image_raw/compressed" in capsys.readouterr().err
+
+
+def test_convert_a_recording_keeps_its_scans(drive, tmp_path, capsys):
+    assert ov_seg("convert", drive, tmp_path / "copy", "--storage", "sqlite3") == 0
+    assert "3 scans of drive" in capsys.readouterr().out
+    with Recording.open(drive) as before, Recording.open(tmp_path / "copy") as after:
+        for old, new in zip(before.iter_clouds("/lidar/points"), after.iter_clouds("/lidar/points"), strict=True):
+            assert (old.points == new.points).all()
+            assert old.stamp_ns == new.stamp_ns
+    assert ov_seg("convert", drive, tmp_path / "copy") == 2
+    assert "exists already" in capsys.readouterr().err
