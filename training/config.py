@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,16 +115,26 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """Reads a YAML recipe.
+        """Reads a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it.
 
         Raises:
             ConfigError: missing file, unknown key (with the nearest known one), wrong type.
         """
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-            raise ConfigError(f"recipe {path} does not exist; recipes that come along: {known}")
+        return parse_settings(cls, _load_keys(path), str(path))
+
+
+def _load_keys(path: Path) -> Any:
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise ConfigError(f"recipe {path} does not exist; recipes that come along: {known}")
+    try:
         content = yaml.safe_load(path.read_text())
-        return parse_settings(cls, content, str(path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {path} is no YAML: {error}") from error
+    if isinstance(content, dict) and "extends" in content:
+        base = _load_keys(path.parent / str(content.pop("extends")))
+        return {**base, **content}
+    return content
 
 
 def parse_settings(settings: type[T], content: Any, where: str) -> T:
@@ -160,8 +169,6 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
         if len(kinds) != len(value):
             raise ConfigError(f"{where}: expected {len(kinds)} values, got {value!r}")
         return tuple(_parse_value(kind, v, where) for kind, v in zip(kinds, value, strict=True))
-    if isinstance(hint, types.GenericAlias):
-        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

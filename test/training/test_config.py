@@ -48,7 +48,7 @@ def test_nested_keys_and_defaults(tmp_path):
         ({"grid": {"voxel_size": [0.1, 0.1]}}, "voxel_size: expected 3 values"),
         ({"train_drives": {"lidar": "x"}}, "train_drives: expected a list"),
         ({"train_drives": [{"lidar": "spinning32"}]}, "train_drives: missing key seeds"),
-        ({"held_out_drives": [{"lidar": "spinning32", "seeds": [2]}]}, r"drives \[2\] are both trained on and held out"),
+        ({"held_out_drives": [{"lidar": "spinning32", "seeds": [2]}]}, r"drives \[2\] are both trained on and held"),
         ({"labels": "human"}, "labels must be teacher or truth"),
         ({"point_features": ["hight"]}, "point_features must be"),
         ({"label_space": "nowhere"}, None),
@@ -66,3 +66,10 @@ def test_mistakes_are_named(tmp_path, changes, message):
 def test_a_missing_recipe_lists_those_that_exist(tmp_path):
     with pytest.raises(ConfigError, match="synthetic_small"):
         Recipe.load(tmp_path / "none.yaml")
+
+
+def test_a_recipe_may_extend_another(tmp_path):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({**MINIMAL, "trainer": {"steps": 7}}))
+    (tmp_path / "ceiling.yaml").write_text("{extends: base.yaml, name: ceiling, labels: truth}")
+    recipe = Recipe.load(tmp_path / "ceiling.yaml")
+    assert (recipe.name, recipe.labels, recipe.trainer.steps) == ("ceiling", "truth", 7)
