@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.camera import CameraModel
@@ -39,17 +40,33 @@ def project_cloud(
         InputError: an array has another shape than documented, or the transform holds NaN or infinity.
     """
     _check_inputs(points, camera_from_lidar)
-    finite = np.isfinite(points).all(axis=1)
-    index = np.flatnonzero(finite)
-    in_camera = points[index] @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]  # (F, 3) float64
-    ahead = in_camera[:, 2] >= min_depth
-    index, in_camera = index[ahead], in_camera[ahead]
+    index, in_camera = _points_ahead(points, np.asarray(camera_from_lidar, np.float64), min_depth)
     pixels, inside = camera.project(in_camera)
     index, pixels, depth = index[inside], pixels[inside], in_camera[inside, 2]
     if occlusion is not None:
         visible = occlusion.visible(points[index], camera_from_lidar)
         index, pixels, depth = index[visible], pixels[visible], depth[visible]
-    return Projection(index.astype(np.int64), pixels.astype(np.float32), depth.astype(np.float32))
+    return Projection(index, pixels.astype(np.float32), depth.astype(np.float32))
+
+
+@njit(cache=True)
+def _points_ahead(
+    points: NDArray[np.floating], camera_from_lidar: NDArray[np.float64], min_depth: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Index (F,) of the finite points at least ``min_depth`` ahead, and where they are in the camera frame (F, 3)."""
+    index, in_camera = np.empty(len(points), np.int64), np.empty((len(points), 3))
+    count = 0
+    for i in range(len(points)):
+        x, y, z = float(points[i, 0]), float(points[i, 1]), float(points[i, 2])
+        if not np.isfinite(x + y + z):
+            continue
+        for row in range(3):
+            m = camera_from_lidar[row]
+            in_camera[count, row] = m[0] * x + m[1] * y + m[2] * z + m[3]
+        if in_camera[count, 2] >= min_depth:
+            index[count] = i
+            count += 1
+    return index[:count].copy(), in_camera[:count].copy()
 
 
 def _check_inputs(points: NDArray[np.floating], camera_from_lidar: NDArray[np.floating]) -> None:
