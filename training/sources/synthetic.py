@@ -104,6 +104,7 @@ class SyntheticDrive:
         self.camera_models: dict[str, CameraModel] = {name: MOUNTS[name].model(*size) for name in config.cameras}
         self.base_from_camera = {name: MOUNTS[name].base_from_camera for name in config.cameras}
         self._weather = Weather.draw(self._stream("weather"))
+        self._gain = float(np.exp(self._stream("gain").normal(0, 0.25)))
         self._progress = EgoProgress(self._stream("progress"), config.duration)
         self.street = draw_street(self._stream("street"), -100.0, self._progress.end + 100.0, config.layout)
         self._ego = EgoMotion(self._stream("ego"), self._progress, self.street)
@@ -239,7 +240,7 @@ class SyntheticDrive:
         origins = np.broadcast_to(world_from_lidar[:3, 3].astype(np.float32), rays.shape).copy()
         hits = trace(self._scenes(stamp_ns), origins, directions, self.lidar.max_range)
         kept = detected(hits, rng)
-        measured, strength = noisy_range(self.lidar, hits, rng), intensity(self.lidar, hits, rng)
+        measured, strength = noisy_range(self.lidar, hits, rng), intensity(self.lidar, hits, self._gain, rng)
         return {
             "points": rays[kept] * measured[kept, None],
             "intensity": strength[kept],

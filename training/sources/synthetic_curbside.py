@@ -24,6 +24,7 @@ CURB_CARDS = (
     "motorcycles",
     "motorcycles",
     "bicycles",
+    "cones",
     "gap",
 )
 """About 110 m of parking lane."""
@@ -122,6 +123,10 @@ def _park(placer: Placer, card: str, s: float, t: float, yaw: float, room: float
         for i in range(int(rng.integers(3, 7))):
             placer.bicycle(s + 0.5 + i * 0.65, t, np.pi / 2 + rng.normal(0, 0.08))
         return 4.5
+    if card == "cones":  # kept free for a delivery
+        for at in np.arange(s + 0.5, s + 6.0, rng.uniform(1.0, 1.8)):
+            placer.cone(at, t - np.sign(t) * 1.2)
+        return 6.0
     if card == "gap":
         placer.walkers_near(s + 2.0, t)
         return 4.0

@@ -119,9 +119,9 @@ PROFILES: dict[str, Callable[[np.random.Generator, float], tuple[Strip, ...]]] =
 """Profile of one side of a block by name."""
 
 _STYLES: tuple[tuple[str, dict[str, float]], ...] = (
-    ("town", {"urban": 5, "square": 1.5, "canal": 1, "tram": 1.5, "works": 1, "park": 1}),
-    ("suburb", {"verge": 6, "park": 2, "works": 1, "canal": 0.7, "tram": 0.8, "urban": 1}),
-    ("outskirts", {"industrial": 4, "park": 2, "works": 2, "verge": 1.5, "tram": 1, "canal": 0.7}),
+    ("town", {"urban": 5, "square": 1.5, "canal": 1.3, "tram": 1.7, "works": 1, "park": 1}),
+    ("suburb", {"verge": 6, "park": 2, "works": 1, "canal": 1.2, "tram": 1.5, "urban": 1}),
+    ("outskirts", {"industrial": 4, "park": 2, "works": 2, "verge": 1.5, "tram": 1.6, "canal": 1.0}),
 )
 
 
@@ -169,7 +169,7 @@ def draw_street(rng: np.random.Generator, s_from: float, s_to: float, layout: st
     chosen = layout or str(rng.choice(LAYOUTS, p=[0.2, 0.35, 0.3, 0.15]))
     _, style = _STYLES[int(rng.integers(len(_STYLES)))]
     s = np.arange(s_from, s_to + 0.25, 0.5)
-    median = float(rng.choice([0.0, 3.4, rng.uniform(1.0, 2.5)], p=[0.5, 0.28, 0.22]))
+    median = float(rng.choice([0.0, 3.4, rng.uniform(1.0, 2.5)], p=[0.46, 0.32, 0.22]))
     bed = GRAVEL_BED if rng.random() < 0.6 else TRAM_PAVING
     plain = Street(
         s=s,
@@ -177,9 +177,9 @@ def draw_street(rng: np.random.Generator, s_from: float, s_to: float, layout: st
         bank=rng.uniform(-0.018, 0.018),
         median=median,
         median_zone=bed if median > 3 else GRASS,
-        lane=rng.uniform(3.0, 3.6),
+        lane=rng.uniform(2.9, 3.5),
         lanes=2 if rng.random() < 0.35 else 1,
-        bike=rng.uniform(1.3, 1.8),
+        bike=0.5 if rng.random() < 0.45 else rng.uniform(1.3, 1.8),
         parking=rng.uniform(2.4, 2.8),
         road_zone=COBBLES if rng.random() < 0.12 else ROAD,
     )

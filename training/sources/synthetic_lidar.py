@@ -104,11 +104,14 @@ def noisy_range(lidar: LidarModel, hits: Hits, rng: np.random.Generator) -> NDAr
     return (hits.range + sigma * np.clip(rng.normal(size=len(sigma)), -4, 4)).astype(np.float32)
 
 
-def intensity(lidar: LidarModel, hits: Hits, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(N,) float32 in [0, full_scale]: range-corrected as sensors report it, so mostly material and a little angle."""
+def intensity(lidar: LidarModel, hits: Hits, gain: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(N,) float32 in [0, full_scale]: range-corrected as sensors report it, so mostly material and a little angle.
+
+    ``gain`` is that of the sensor; it differs from drive to drive, as calibrations and weather do.
+    """
     gloss = optics_column("gloss")[hits.material]
     response = _brightness(hits) * ((1 - gloss) * (0.4 + 0.6 * np.sqrt(hits.cosine)) + 2 * gloss * hits.cosine**8)
-    response *= np.exp(rng.normal(0, 0.3, len(response)))
+    response *= gain * np.exp(rng.normal(0, 0.4, len(response)))
     if lidar.full_scale > 1:
         return np.rint(np.clip(90.0 * response, 0, 255)).astype(np.float32)
     reading = 0.8 * np.sqrt(response) * (rng.random(len(response)) > 0.06)

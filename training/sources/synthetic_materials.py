@@ -86,7 +86,7 @@ OPTICS: dict[Material, Optics] = {
     Material.GRAVEL: Optics(0.25, 0.00, 0.012, 0.30, 0.06),
     Material.WATER: Optics(0.06, 0.80, 0.010, 0.08, 0.60),
     Material.STEEL: Optics(0.35, 0.45, 0.000, 0.04, 0.20),
-    Material.PAINT: Optics(0.30, 0.50, 0.000, 0.00, 1.00),
+    Material.PAINT: Optics(0.24, 0.50, 0.000, 0.00, 1.00),
     Material.GLASS: Optics(0.10, 0.90, 0.000, 0.00, 1.00),
     Material.RUBBER: Optics(0.07, 0.00, 0.002, 0.05, 0.10),
     Material.PLASTIC: Optics(0.40, 0.20, 0.000, 0.03, 0.20),

@@ -19,7 +19,7 @@ WALK_PHASES = 8
 """Meshes per walking cycle."""
 
 REACH, SMALL_REACH = 95.0, 60.0
-"""Movers farther along the street than this from the ego vehicle are left out, metres; people and two-wheelers sooner."""
+"""Movers farther along the street than this from the ego vehicle are left out, metres; small ones sooner."""
 
 
 class EgoProgress:

@@ -58,7 +58,12 @@ class Placer:
         self._instances.append(self._count if thing else 0)
 
     def put(self, mesh: Mesh, s: float, t: float, *, yaw: float = 0.0, scale: float = 1.0, thing: bool = False) -> None:
-        """Puts a mesh on the ground at (s, t), turned by ``yaw`` against the street; things stand square on slopes."""
+        """Puts a mesh on the ground at (s, t), turned by ``yaw`` against the street; things stand square on slopes.
+
+        Beyond the ends of the street there is no ground, so nothing is put there.
+        """
+        if not self.street.s[0] + 1.5 < s < self.street.s[-1] - 1.5:
+            return
         matrix = self.street.pose(s, t, yaw, upright=not thing)
         self.add(mesh.moved(matrix @ pose(scale=scale)), thing)
 

@@ -209,6 +209,9 @@ def _urban(placer: Placer, block: Block, index: int) -> None:
 def _verge(placer: Placer, block: Block, index: int) -> None:
     rng, side, strips = placer.rng, (1, -1)[index], block.sides[index]
     garden, front = strips[2].inner, strips[2].outer
+    yaw = np.pi if side > 0 else 0.0
+    for s in np.arange(block.start + 6, block.end - 5, 12.0):  # steps up from the sidewalk into the gardens
+        placer.put(furniture.low_stairs(rng.uniform(1.4, 2.4), 3), s, side * (garden - 0.3), yaw=yaw)
     _row(placer, block, side, front, buildings.house, (8, 13), (3.0, 6.0))
     s = block.start + 1.0
     while s < block.end - 8:
@@ -226,8 +229,8 @@ def _verge(placer: Placer, block: Block, index: int) -> None:
         if rng.random() < 0.4:
             placer.put(placer.tree(), at, side * (0.5 * (garden + front)), scale=rng.uniform(0.6, 0.9))
         if rng.random() < 0.6:  # a car in the drive
-            yaw = float(rng.choice([-1, 1])) * np.pi / 2
-            placer.put(vehicles.car(rng), s + length + 1.7, side * (garden + 2.6), yaw=yaw, thing=True)
+            turn = float(rng.choice([-1, 1])) * np.pi / 2
+            placer.put(vehicles.car(rng), s + length + 1.7, side * (garden + 2.6), yaw=turn, thing=True)
         s += length + 3.4
     for s in np.arange(block.start + 4, block.end - 3, 11.0):
         placer.put(placer.tree(), s, side * (strips[0].inner + strips[0].outer) / 2, scale=rng.uniform(0.7, 1.0))
@@ -235,7 +238,7 @@ def _verge(placer: Placer, block: Block, index: int) -> None:
 
 
 def _canal(placer: Placer, block: Block, index: int) -> None:
-    rng, side, strips = placer.rng, (1, -1)[index], block.sides[index]
+    side, strips = (1, -1)[index], block.sides[index]
     rail = furniture.railing(2.4)
     for s in np.arange(block.start + 1.3, block.end - 1.0, 2.4):
         placer.put(rail, s, side * (strips[1].inner - 0.15))
@@ -243,7 +246,6 @@ def _canal(placer: Placer, block: Block, index: int) -> None:
         placer.put(placer.tree(), s, side * (strips[2].inner + 1.2))
         placer.walkers_near(s + 4.0, side * (strips[2].inner + 2.2))
     _row(placer, block, side, strips[2].outer, buildings.block, (8, 14), (0.0, 0.5))
-    del rng
 
 
 def _tram(placer: Placer, block: Block, index: int) -> None:
