@@ -55,7 +55,7 @@ def iter_labelled(recording: Recording, options: SampleStreamOptions) -> Iterato
     Raises:
         InputError: labels do not belong to the scans, or the recording cannot be read.
     """
-    labels = recording.iter_messages([LABELS_TOPIC])
+    labels = recording.iter_messages([LABELS_TOPIC] if LABELS_TOPIC in recording.topics else [])
     pending = next(labels, None)
     for sample in SampleStream(recording, options):
         if pending is not None and pending.stamp_ns == sample.cloud.stamp_ns:
