@@ -28,9 +28,10 @@ COEFFICIENT_COUNTS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (0, 4, 5, 8
 """Models and how many coefficients each can have; none means all are zero."""
 
 _WIDEST_ANGLE = np.deg2rad(89.9)
-_NEWTON_STEPS = 30
+_NEWTON_STEPS = 40
 _CONVERGED = 1e-13  # of (x_d, y_d): 1e-10 px at a focal length of 1000 px
 _ACCEPTED = 1e-10
+_STUCK = 1e-6  # damping at which a target is given up
 
 
 class Distortion(Protocol):
@@ -104,26 +105,36 @@ class BrownConrady:
         return self._tilt(*self._distort_upright(x, y))
 
     def undistort(self, x_d: Array, y_d: Array) -> tuple[Array, Array]:
-        """See ``Distortion.undistort``: Newton's method, started from a table of the radial part."""
+        """See ``Distortion.undistort``: damped Newton, started from a table of the radial part.
+
+        A step counts only if it leads nearer and stays below ``limit``, where the Jacobian is regular.
+        """
         if not any(self.coefficients):
             return x_d, y_d
         target_x, target_y = self._untilt(x_d, y_d)
         x, y = self._first_guess(target_x, target_y)
-        limit_squared = self.limit**2
+        damping = np.ones_like(x)
         with np.errstate(all="ignore"):
+            error_x, error_y = self._error(x, y, target_x, target_y)
             for _ in range(_NEWTON_STEPS):
-                guess_x, guess_y = self._distort_upright(x, y)
-                error_x, error_y = target_x - guess_x, target_y - guess_y
-                if np.nanmax(np.abs([error_x, error_y]), initial=0.0) < _CONVERGED:
+                distance = np.hypot(error_x, error_y)
+                if not ((distance >= _CONVERGED) & (damping > _STUCK)).any():
                     break
                 a, b, c, d = self._jacobian(x, y)
-                determinant = a * d - b * c
-                x = x + (d * error_x - b * error_y) / determinant
-                y = y + (a * error_y - c * error_x) / determinant
-            guess_x, guess_y = self._distort_upright(x, y)
-            found = np.hypot(target_x - guess_x, target_y - guess_y) < _ACCEPTED * (1 + np.hypot(target_x, target_y))
-            found &= x * x + y * y < limit_squared
+                step = damping / (a * d - b * c)
+                next_x, next_y = x + step * (d * error_x - b * error_y), y + step * (a * error_y - c * error_x)
+                next_error_x, next_error_y = self._error(next_x, next_y, target_x, target_y)
+                better = (np.hypot(next_error_x, next_error_y) < distance) & (np.hypot(next_x, next_y) < self.limit)
+                x, y = np.where(better, next_x, x), np.where(better, next_y, y)
+                error_x, error_y = np.where(better, next_error_x, error_x), np.where(better, next_error_y, error_y)
+                damping = np.where(better, np.minimum(2 * damping, 1), damping / 4)
+            found = np.hypot(error_x, error_y) < _ACCEPTED * (1 + np.hypot(target_x, target_y))
+            found &= np.hypot(x, y) < self.limit
         return np.where(found, x, np.nan), np.where(found, y, np.nan)
+
+    def _error(self, x: Array, y: Array, target_x: Array, target_y: Array) -> tuple[Array, Array]:
+        guess_x, guess_y = self._distort_upright(x, y)
+        return target_x - guess_x, target_y - guess_y
 
     @cached_property
     def _radial(self) -> tuple[Polynomial, Polynomial]:
@@ -182,6 +193,7 @@ class BrownConrady:
         usable = np.isfinite(distorted)
         radius_d = np.hypot(x_d, y_d)
         radius = np.interp(radius_d, np.maximum.accumulate(distorted[usable]), radii[usable])
+        radius = np.minimum(radius, 0.97 * self.limit)  # from inside, Newton cannot overshoot the fold
         gain = np.divide(radius, radius_d, out=np.ones_like(radius), where=radius_d > 0)
         return x_d * gain, y_d * gain
 
