@@ -20,7 +20,8 @@ from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from training.sources.protocol import ImageTruth
 from training.teachers.confusions import confusion_rows, error_rates, similar_classes
-from training.teachers.mask_noise import absorb, grow, smooth_noise, warp
+from training.teachers.mask_noise import absorb, grow, warp
+from training.teachers.true_segments import TrueSegments, split_truth, touching_pairs
 
 
 @dataclass(frozen=True)
@@ -82,25 +83,6 @@ class TeacherErrorConfig:
                 raise ConfigError(f"teacher errors: {name} must be at most 1, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True)
-class _Segments:
-    """True segments of one image: an object each, or a patch of one class of stuff.
-
-    Attributes:
-        index: (H, W) int32 segment of each pixel, 0 = sky.
-        class_id: (R + 1,) uint8, 255 for the sky.
-        instance: (R + 1,) int64, 0 = stuff.
-        area: (R + 1,) pixels.
-        depth: (R + 1,) mean depth, metres.
-    """
-
-    index: NDArray[np.int32]
-    class_id: NDArray[np.uint8]
-    instance: NDArray[np.int64]
-    area: NDArray[np.float64]
-    depth: NDArray[np.float64]
-
-
 class SimulatedTeacher:
     """Turns the truth of a rendered image into what a fallible 2D network would say about it."""
 
@@ -125,7 +107,7 @@ class SimulatedTeacher:
         """
         self._check(image, truth)
         generator = np.random.default_rng([seed, zlib.crc32(image.name.encode()), image.stamp_ns])
-        true = _split(truth, self.config.patch_pixels, generator)
+        true = split_truth(truth, self.config.patch_pixels, generator)
         class_id, wrong_odds = self._draw_classes(true, seed, generator)
         outline = self._draw_outlines(true, generator)
         wrong = class_id != true.class_id
@@ -136,7 +118,7 @@ class SimulatedTeacher:
         return _number(merged_into[outline], class_id, confidence)
 
     def _draw_classes(
-        self, true: _Segments, seed: int, generator: np.random.Generator
+        self, true: TrueSegments, seed: int, generator: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """(R + 1,) classes, some of them wrong, and the log odds with which each was going to be wrong."""
         count, config = len(true.class_id), self.config
@@ -157,14 +139,14 @@ class SimulatedTeacher:
         return class_id, np.log(np.maximum(odds, 1e-12))
 
     @staticmethod
-    def _sticky(true: _Segments, seed: int) -> NDArray[np.float64]:
+    def _sticky(true: TrueSegments, seed: int) -> NDArray[np.float64]:
         """(R + 1, 2) normal draws that follow from the drive and the instance alone; 0 for stuff."""
         draws = np.zeros((len(true.instance), 2))
         for i in np.flatnonzero(true.instance):
             draws[i] = np.random.default_rng([seed, int(true.instance[i])]).standard_normal(2)
         return draws
 
-    def _draw_outlines(self, true: _Segments, generator: np.random.Generator) -> NDArray[np.int32]:
+    def _draw_outlines(self, true: TrueSegments, generator: np.random.Generator) -> NDArray[np.int32]:
         """(H, W) segment of each pixel after missing small objects and misplacing borders."""
         config = self.config
         thing = true.instance > 0
@@ -189,7 +171,7 @@ class SimulatedTeacher:
         known = np.where(class_id == IGNORE_ID, 0, class_id)
         similar = self._similar[known[:, None], known[None, :]] & (class_id != IGNORE_ID)[:, None]
         similar &= (class_id != IGNORE_ID)[None, :] & (class_id[:, None] != class_id[None, :])
-        for small, large in _touching(index, area):
+        for small, large in touching_pairs(index, area):
             chance = generator.random()
             if similar[small, large] and chance < self.config.merge_rate * self.config.severity:
                 bears[small] = bears[large]
@@ -216,55 +198,6 @@ class SimulatedTeacher:
                 f"truth of camera {image.name!r}: class {known.max()} is not in label space "
                 f"{self.label_space.name!r} of {len(self.label_space)} classes"
             )
-
-
-def _split(truth: ImageTruth, patch_pixels: int, generator: np.random.Generator) -> _Segments:
-    """Splits an image into objects and patches of stuff with wavy borders."""
-    shape = truth.class_id.shape
-    sky = truth.class_id == IGNORE_ID
-    row, column = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
-    offset = generator.uniform(0, patch_pixels, 2)
-    wave = 0.25 * patch_pixels
-    patch_v = ((row + offset[0] + wave * smooth_noise(shape, patch_pixels, generator)) / patch_pixels + 2).astype(
-        np.int64
-    )
-    patch_u = ((column + offset[1] + wave * smooth_noise(shape, patch_pixels, generator)) / patch_pixels + 2).astype(
-        np.int64
-    )
-    patches_per_row = int(patch_u.max()) + 1
-    patch = np.maximum(patch_v, 0) * patches_per_row + np.maximum(patch_u, 0)
-    thing = truth.instance_id > 0
-    part = np.where(thing, truth.instance_id.astype(np.int64) + int(patch.max()), patch)
-    key = np.where(sky, 0, 1 + part * (IGNORE_ID + 1) + truth.class_id)
-    present, index = _compress(key)
-    area = np.bincount(index.ravel(), minlength=len(present)).astype(np.float64)
-    depth = np.where(np.isfinite(truth.depth), truth.depth, 0.0)
-    mean_depth = np.bincount(index.ravel(), depth.ravel(), len(present)) / np.maximum(area, 1.0)
-    class_id = ((present - 1) % (IGNORE_ID + 1)).astype(np.uint8)
-    instance = np.maximum((present - 1) // (IGNORE_ID + 1) - int(patch.max()), 0)
-    class_id[0], instance[0] = IGNORE_ID, 0
-    return _Segments(index, class_id, instance, area, mean_depth)
-
-
-def _compress(key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Keys that occur, ascending, with 0 always among them, and the position of each pixel's key."""
-    present_mask = np.zeros(int(key.max()) + 1, np.bool_)
-    present_mask[key.ravel()] = True
-    present_mask[0] = True
-    position = np.cumsum(present_mask, dtype=np.int32) - 1
-    return np.flatnonzero(present_mask), position[key]
-
-
-def _touching(index: NDArray[np.int32], area: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(P, 2) pairs (smaller, larger) of segments with a common border, each once, in a fixed order."""
-    count = len(area)
-    right = index[:, :-1] != index[:, 1:]
-    below = index[:-1] != index[1:]
-    a = np.concatenate([index[:, :-1][right], index[:-1][below]]).astype(np.int64)
-    b = np.concatenate([index[:, 1:][right], index[1:][below]]).astype(np.int64)
-    a_smaller = (area[a] < area[b]) | ((area[a] == area[b]) & (a < b))
-    pair = np.unique(np.where(a_smaller, a * count + b, b * count + a))
-    return np.stack([pair // count, pair % count], axis=1)
 
 
 def _number(index: NDArray[np.int64], class_id: NDArray[np.uint8], confidence: NDArray[np.float32]) -> TeacherSegments:
