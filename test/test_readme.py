@@ -122,3 +122,12 @@ def test_paths_exist(path: Path) -> None:
     )
     for each in named:
         assert (ROOT / each).exists(), each
+
+
+def test_the_architecture_page_knows_every_file() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    for path in [*ROOT.glob("ov_seg_ros/**/*.py"), *ROOT.glob("training/**/*.py")]:
+        if path.name not in {"__init__.py", "__main__.py"}:
+            assert f"`{path.name}`" in page or str(path.relative_to(ROOT)) in page, path
+    for file in re.findall(r"^\| `(\w+\.py)` \|", page, re.MULTILINE):
+        assert any(ROOT.glob(f"ov_seg_ros/**/{file}")) or any(ROOT.glob(f"training/**/{file}")), f"{file} is gone"
