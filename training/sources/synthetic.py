@@ -73,7 +73,9 @@ class DriveConfig:
         for name in ("num_scans", "scan_stride", "image_width", "image_height"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.seed >= 0:
+        if not self.scan_rate_hz > 0:
+            raise ConfigError(f"scan_rate_hz must be > 0 Hz, got {self.scan_rate_hz}")
+        if self.seed < 0:
             raise ConfigError(f"seed must be 0 or more, got {self.seed}")
 
     @property
