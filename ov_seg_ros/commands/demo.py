@@ -53,9 +53,11 @@ def run(args: argparse.Namespace) -> None:
         OvSegError: rclpy is missing, or recording, model or node cannot be used.
     """
     from ov_seg_ros.bags.recording import Recording
+    from ov_seg_ros.runtime.model_file import load_model_file
 
     require_ros()
     model = model_path(args)
+    load_model_file(model)  # what cannot run is said before a drive is made
     args.out.mkdir(parents=True, exist_ok=True)
     bag = args.bag if args.bag is not None else _make_drive(args)
     with Recording.open(bag) as recording:

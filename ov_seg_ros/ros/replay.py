@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyError, OvSegError
@@ -74,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("replay", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_arguments(parser)
     args = parser.parse_args(_without_ros_arguments(sys.argv[1:] if argv is None else argv))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as orderly as Ctrl-C
     try:
         replay(args)
     except OvSegError as error:
@@ -101,12 +104,11 @@ def replay(args: argparse.Namespace) -> None:
     if not 0.01 <= args.rate <= 100.0:
         raise ConfigError(f"--rate must be 0.01 to 100, got {args.rate}")
     args.out.mkdir(parents=True, exist_ok=True)
-    spool = args.out / "labels_only.mcap"
-    with Recording.open(args.bag) as recording:
+    with Recording.open(args.bag) as recording, TemporaryDirectory(dir=args.out, prefix=".replay_") as folder:
+        spool = Path(folder) / "labels.mcap"
         run = _run(args, recording, spool)
         _log.info("writing %s", args.out / "labelled")
         write_labelled(recording, run.lidar_topic, spool, args.out / "labelled", run.label_space)
-        spool.unlink()
     _log.info("writing the report")
     report = write_report(run, args.out / "labelled", args.out, args.command, args.model)
     for line in headlines(report.to_dict()):
@@ -118,6 +120,7 @@ def _run(args: argparse.Namespace, recording: Recording, spool_path: Path) -> Re
     try:
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
     except ImportError as error:
         install = "source a ROS 2 installation, or pip install 'ov_seg_ros[ros]'"
         raise MissingDependencyError("rclpy", install, "replay") from error
@@ -127,7 +130,7 @@ def _run(args: argparse.Namespace, recording: Recording, spool_path: Path) -> Re
 
     lidar_topic = recording.find_lidar_topic(args.lidar_topic)
     cameras = [] if args.no_cameras else recording.find_cameras(args.camera_topics)
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = rclpy.create_node("ov_seg_replay")
         player = Player(node, args.node, recording, lidar_topic, cameras)
