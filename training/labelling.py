@@ -76,7 +76,7 @@ def label_drive(labels: SimulatedLabels, out: Path, use_truth: bool) -> Iterator
     Args:
         labels: the lifted labels.
         out: folder of the drive's files.
-        use_truth: store the ground truth of the whole cloud instead (the supervised ceiling only).
+        use_truth: store the ground truth of the whole cloud instead, without colours (the supervised ceiling only).
     """
     for index in range(len(labels.drive)):
         path = out / f"{index:06d}.npz"
@@ -87,15 +87,16 @@ def label_drive(labels: SimulatedLabels, out: Path, use_truth: bool) -> Iterator
 
 def _labelled_scan(labels: SimulatedLabels, index: int, use_truth: bool) -> LabelledScan:
     if use_truth:
-        sample = labels.drive.load_sample(index)
+        sample = labels.drive.load_sample(index, with_images=False)
         class_id = sample.class_id
         assert class_id is not None
         confidence = np.ones(len(class_id), np.float32)
+        color, camera = None, np.full(len(class_id), -1, np.int8)
     else:
         sample = labels.as_calibrated(index)
         lifted = labels.lift(index)
         class_id, confidence = lifted.class_id, lifted.confidence
-    color, camera = _colors(sample)
+        color, camera = _colors(sample)
     ring = labels.drive.load_scan_fields(index)["ring"]
     cloud = sample.cloud
     return LabelledScan(cloud.points, cloud.intensity, ring, class_id, confidence, color, camera)

@@ -27,7 +27,7 @@ from training.config import DriveSet, Recipe
 from training.evaluation import Evaluation, evaluate
 from training.export import export_student
 from training.labelling import SimulatedLabels, label_drive
-from training.sources.synthetic import DriveConfig, SyntheticDrive
+from training.sources.synthetic import REVISION, DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import SyntheticFolder, write_drive
 from training.student.trainer import Trainer, TrainingSet
 from training.teachers.simulated import TeacherErrorConfig
@@ -47,12 +47,12 @@ class Workspace:
 
     def drive_folder(self, config: DriveConfig) -> Path:
         """Of one synthetic drive; shared by all recipes that use it."""
-        return self.root / "drives" / f"{config.seed:04d}-{_short_hash(asdict(config))}"
+        return self.root / "drives" / f"{config.seed:04d}-{_short_hash({'revision': REVISION, **asdict(config)})}"
 
     def label_folder(self, config: DriveConfig) -> Path:
         """Of the labelled scans of one drive."""
-        made_by = {"drive": asdict(config), "teacher": asdict(self.recipe.teacher), "labels": self.recipe.labels}
-        return self.root / "labels" / f"{config.seed:04d}-{_short_hash(made_by)}"
+        made_by = {"teacher": asdict(self.recipe.teacher), "labels": self.recipe.labels}
+        return self.root / "labels" / f"{self.drive_folder(config).name}-{_short_hash(made_by)}"
 
     def training_folder(self) -> Path:
         """Of the checkpoint and its log."""
