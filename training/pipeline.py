@@ -47,7 +47,8 @@ class Workspace:
 
     def drive_folder(self, config: DriveConfig) -> Path:
         """Of one synthetic drive; shared by all recipes that use it."""
-        return self.root / "drives" / f"{config.seed:04d}-{_short_hash({'revision': REVISION, **asdict(config)})}"
+        made_by = {"revision": REVISION, **asdict(config)}
+        return self.root / "drives" / f"{config.seed:04d}-{_short_hash(made_by)}"
 
     def label_folder(self, config: DriveConfig) -> Path:
         """Of the labelled scans of one drive."""

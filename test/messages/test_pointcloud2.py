@@ -230,9 +230,9 @@ class TestEncode:
             "builtin_interfaces/msg/Time": builtin.Time,
         }
         buffer = velodyne(400_000)
-        start = time.perf_counter()
+        start = time.process_time()
         message = buffer.to_message(types)
-        assert time.perf_counter() - start < 0.1
+        assert time.process_time() - start < 0.1
         assert isinstance(message.data, array.array)
         assert message.data.tobytes() == buffer.data.tobytes()
 

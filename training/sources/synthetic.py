@@ -31,7 +31,7 @@ HELD_OUT_SEEDS: dict[str, tuple[int, ...]] = {"spinning32": (101, 103), "spinnin
 """Drives that no student learns from, by LiDAR, so that scores on them mean something."""
 
 REVISION = 1
-"""Of the generator: raised when equal configurations begin to give other bytes, so that rendered drives are made anew."""
+"""Of the generator: raised when equal configurations begin to give other bytes, so that drives are rendered anew."""
 
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the first scan of every drive."""
