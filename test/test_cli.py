@@ -10,8 +10,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
 import small_drive
 from tiny_model import write_tiny_model
 

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
-
-sys.path.append(str(Path(__file__).parent))
 import small_drive
+import yaml
 from tiny_model import write_tiny_model
 
 from ov_seg_ros.report.schema import REPORT_SCHEMA

@@ -20,6 +20,7 @@ from ov_seg_ros.core.errors import InputError, MissingDependencyError
 NODE_MODULE = "ov_seg_ros.ros.segmentation_node"
 REPLAY_MODULE = "ov_seg_ros.ros.replay"
 STOP_S = 15.0
+LARGE_DATA_PROFILE = Path(__file__).resolve().parents[2] / "config" / "fastdds" / "large_data.xml"
 LOG_LINES = 6
 
 
@@ -37,13 +38,16 @@ def require_ros() -> None:
 def ros_environment() -> dict[str, str]:
     """Environment of both processes: transports for large messages, this machine only, a domain of their own.
 
-    What is set already stays.
+    What is set already stays. Fast DDS ignores ``FASTDDS_BUILTIN_TRANSPORTS`` where discovery is limited to this machine,
+    hence the profile (docs/transport.md); an installation without the checkout's config folder goes without it.
     """
     defaults = {
-        "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA",
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
     }
+    if LARGE_DATA_PROFILE.is_file():
+        profile = str(LARGE_DATA_PROFILE)
+        defaults |= {"FASTDDS_DEFAULT_PROFILES_FILE": profile, "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
     return {**defaults, **os.environ}
 
 

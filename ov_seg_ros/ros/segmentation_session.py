@@ -182,7 +182,7 @@ class SegmentationSession:
             qos_problem=self._subscription.problem,
             silence_s=None if self._latest_cloud_s is None else now_s - self._latest_cloud_s,
             transport_ms=self._subscription.transport_ms,
-            has_large_data="LARGE_DATA" in os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", ""),
+            has_large_data=_has_large_data(),
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -215,3 +215,9 @@ def check_filter_classes(parameters: NodeParameters, label_space: LabelSpace) ->
 def _steady_clock() -> Clock:
     """Goes on while a simulated clock stands still."""
     return Clock(clock_type=ClockType.STEADY_TIME)
+
+
+def _has_large_data() -> bool:
+    """Whether this process was started with a transport for large messages, as far as the environment tells."""
+    profiles = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    return "LARGE_DATA" in os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "") or any(map(os.environ.get, profiles))

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))
 from tiny_model import write_tiny_model
 
 from ov_seg_ros.core.errors import ConfigError

@@ -12,8 +12,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))
 import small_drive
 
 from ov_seg_ros.bags.labelled import LABEL_INFO_TOPIC, LABELS_TOPIC

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))
 from tiny_model import write_tiny_model
 
 from ov_seg_ros.runtime.segmenter import Segmenter
