@@ -38,7 +38,7 @@ def require_ros() -> None:
 def ros_environment() -> dict[str, str]:
     """Environment of both processes: transports for large messages, this machine only, a domain of their own.
 
-    What is set already stays. Fast DDS ignores ``FASTDDS_BUILTIN_TRANSPORTS`` where discovery is limited to this machine,
+    What is set already stays. Fast DDS ignores ``FASTDDS_BUILTIN_TRANSPORTS`` where discovery stays on this machine,
     hence the profile (docs/transport.md); an installation without the checkout's config folder goes without it.
     """
     defaults = {
@@ -46,8 +46,8 @@ def ros_environment() -> dict[str, str]:
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
     }
     if LARGE_DATA_PROFILE.is_file():
-        profile = str(LARGE_DATA_PROFILE)
-        defaults |= {"FASTDDS_DEFAULT_PROFILES_FILE": profile, "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
+        old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+        defaults["FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"] = str(LARGE_DATA_PROFILE)
     return {**defaults, **os.environ}
 
 
