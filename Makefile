@@ -32,7 +32,7 @@ test: $(VENV)/.installed-test ## Run the whole test suite (ARGS="-k node" runs a
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 bench: $(VENV)/.installed-test ## Measure; each benchmark prints its own table
-	@for benchmark in benchmarks/*.py; do \
+	@for benchmark in $$(grep -l __main__ benchmarks/*.py); do \
 		echo "== $$benchmark"; \
 		$(BIN)/python "$$benchmark" $(ARGS) || exit 1; \
 	done
