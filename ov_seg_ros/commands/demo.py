@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ov_seg_ros.commands import convert
 from ov_seg_ros.commands.node_process import NodeProcess, require_ros, ros_environment, write_parameters
-from ov_seg_ros.commands.options import add_model_options, add_topic_options, load_segmenter, model_path
+from ov_seg_ros.commands.options import add_model_options, add_topic_options, load_segmenter, model_path, stream_options
 from ov_seg_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ DEMO_SCANS = 50
 TOLERANCE_MS = 50.0
 HEADROOM = 0.6
 """Share of the time between two scans that the node may need; above that the recording is played slower."""
-PROBE_SCANS = 3
+PROBE_SCANS = 5
 QUEUE_LIMIT = 1000
 
 
@@ -102,21 +102,26 @@ def _plan(args: argparse.Namespace, recording: Recording, bag: Path) -> Plan:
     usable = [camera for camera in cameras if camera.info_topic is not None]
     if args.rate is not None and not 0.01 <= args.rate <= 100.0:
         raise ConfigError(f"--rate must be 0.01 to 100, got {args.rate}")
-    rate = args.rate if args.rate is not None else _sustainable_rate(args, recording, lidar_topic, scans)
+    rate = args.rate if args.rate is not None else _sustainable_rate(args, recording, scans)
     return Plan(bag, lidar_topic, scans, usable, rate)
 
 
-def _sustainable_rate(args: argparse.Namespace, recording: Recording, lidar_topic: str, scans: int) -> float:
+def _sustainable_rate(args: argparse.Namespace, recording: Recording, scans: int) -> float:
     """1, or what leaves the student enough time per scan on this machine; in steps of a tenth."""
     from itertools import islice
+    from statistics import median
+
+    from ov_seg_ros.bags.sample_stream import SampleStream
 
     if scans < 2:
         return 1.0
     segmenter = load_segmenter(args)
-    clouds = islice(recording.iter_clouds(lidar_topic), PROBE_SCANS)
-    slowest_ms = max(segmenter.segment(cloud).stage_ms["total"] for cloud in clouds)
+    options = stream_options(args, recording)
+    stream = SampleStream(recording, options if segmenter.uses_color else replace(options, cameras=[]))
+    samples = islice(stream, PROBE_SCANS)
+    typical_ms = median(segmenter.segment(sample.cloud, sample.images).stage_ms["total"] for sample in samples)
     period_ms = recording.duration_ns / (scans - 1) * 1e-6
-    return min(1.0, max(0.1, int(10 * HEADROOM * period_ms / slowest_ms) / 10))
+    return min(1.0, max(0.1, int(10 * HEADROOM * period_ms / typical_ms) / 10))
 
 
 def _write_node_files(args: argparse.Namespace, recording: Recording, plan: Plan, model: Path) -> Path:

@@ -189,11 +189,14 @@ class Page:
 
     def _model_section(self) -> str:
         model = self.report.model
-        rows = [("sha256", model.sha256), *_flatten(model.about)]
+        short = {key: value for key, value in model.about.items() if key != "recipe"}
+        recipe = _flatten(model.about.get("recipe", {}))
+        settings = f"<details><summary>The {len(recipe)} settings of its recipe</summary>{_key_table(recipe)}</details>"
         legend = "".join(f"<span>{self._class_cell(class_id)}</span>" for class_id in range(len(self.label_space)))
         return (
             '<h2>The student</h2><p class="lead">Everything below was read from the model file.</p>'
-            f'<div class="panel">{_key_table(rows)}<div class="legend">{legend}</div></div>'
+            f'<div class="panel">{_key_table([("sha256", model.sha256), *_flatten(short)])}{settings if recipe else ""}'
+            f'<div class="legend">{legend}</div></div>'
         )
 
     def _origin_section(self) -> str:

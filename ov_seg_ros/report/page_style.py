@@ -60,6 +60,7 @@ td.value { overflow-wrap: anywhere; }
 code { display: block; padding: 12px 14px; border-radius: 8px; background: var(--background);
   border: 1px solid var(--line);
   font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+summary { padding: 8px; color: var(--muted); cursor: pointer; }
 ul.notes { margin: 0; padding-left: 20px; }
 footer { margin-top: 60px; color: var(--muted); font-size: 13px; }
 """

@@ -21,7 +21,7 @@ WRONG: Color = (255, 86, 92)
 RIGHT: Color = (66, 78, 96)
 UNKNOWN: Color = (112, 112, 118)
 
-LUMINANCE_FLOOR = 70.0
+LUMINANCE_FLOOR = 90.0
 """Classes darker than this (0..255) are lightened, so that no class drowns in the background."""
 
 

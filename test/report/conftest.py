@@ -44,7 +44,11 @@ def facts() -> RunFacts:
         scans_in=3,
         scans_dropped=1,
         provider="CPUExecutionProvider",
-        model=ModelIdentity("ab" * 32, LABEL_SPACE.class_names, {"name": "tiny", "grid": {"size": [0.1, 0.1, 0.1]}}),
+        model=ModelIdentity(
+            "ab" * 32,
+            LABEL_SPACE.class_names,
+            {"name": "tiny", "grid": {"size": [0.1, 0.1, 0.1]}, "recipe": {"a": {"b": 7}}},
+        ),
         provenance=Provenance("ov-seg evaluate drive", "drive", "2026-01-01T00:00:00+00:00", {"cores": 2}, {"a": "1"}),
         measured="header stamp to publication",
     )

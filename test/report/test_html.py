@@ -72,6 +72,8 @@ def test_page_says_the_figures(make_sample, label_space, facts):
     assert "ov-seg evaluate drive" in text
     assert "ab" * 32 in text
     assert "grid.size" in text
+    assert "The 1 settings of its recipe" in text
+    assert "a.b" in text
 
 
 def test_page_without_truth_shows_what_was_found_instead(make_sample, label_space, facts):
