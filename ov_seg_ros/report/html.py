@@ -191,7 +191,7 @@ class Page:
         model = self.report.model
         short = {key: value for key, value in model.about.items() if key != "recipe"}
         recipe = _flatten(model.about.get("recipe", {}))
-        settings = f"<details><summary>The {len(recipe)} settings of its recipe</summary>{_key_table(recipe)}</details>"
+        settings = f"<details><summary>Settings of its recipe ({len(recipe)})</summary>{_key_table(recipe)}</details>"
         legend = "".join(f"<span>{self._class_cell(class_id)}</span>" for class_id in range(len(self.label_space)))
         return (
             '<h2>The student</h2><p class="lead">Everything below was read from the model file.</p>'

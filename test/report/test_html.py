@@ -72,7 +72,7 @@ def test_page_says_the_figures(make_sample, label_space, facts):
     assert "ov-seg evaluate drive" in text
     assert "ab" * 32 in text
     assert "grid.size" in text
-    assert "The 1 settings of its recipe" in text
+    assert "Settings of its recipe (1)" in text
     assert "a.b" in text
 
 
