@@ -116,7 +116,7 @@ def test_scans_that_the_node_refuses_are_named(start, drive, tmp_path):
     report = read_report(tmp_path)
     assert (report["scans_labelled"], report["scans_dropped"], report["scans_lost"]) == (0, SCANS, 0)
     assert report["latency_ms"]["p50"] is None
-    assert report["notes"] == [f"the node refused {SCANS} scans: the network failed on purpose"]
+    assert f"the node refused {SCANS} scans: the network failed on purpose" in report["notes"]
 
 
 def test_another_rate_is_faster_and_said_so(start, drive, tmp_path):

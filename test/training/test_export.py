@@ -14,6 +14,8 @@ from training.export import export_student
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.sparse_layers import Tables
 
+pytestmark = pytest.mark.xdist_group("export")
+
 FEATURES = ("offset_x", "offset_y", "height", "intensity")
 GRID = VoxelGrid("cartesian", (0.2, 0.2, 0.2), (-50.0, -50.0, -5.0), (50.0, 50.0, 10.0))
 

@@ -17,6 +17,8 @@ from training.student.examples import LabelledScan
 from training.student.trainer import TrainerConfig
 from training.teachers.simulated import TeacherErrorConfig
 
+pytestmark = pytest.mark.xdist_group("pipeline")
+
 RECIPE = Recipe(
     name="tiny",
     label_space="nuscenes16",
