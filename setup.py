@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 PACKAGE = "ov_seg_ros"
 
 RUNTIME = ["numpy>=1.24,<3", "numba>=0.61", "pyyaml>=6.0", "onnxruntime>=1.18,<2", "jsonschema>=4.0"]
-BAGS = ["rosbags>=0.11.9,<0.12", "pillow>=10.0", "tqdm>=4.60"]
+BAGS = ["rosbags>=0.11.9,<0.12", "pillow>=10.1", "tqdm>=4.60"]
 # rclpy and the message packages as wheels (ROS 2 Kilted). Not for a machine with a ROS 2
 # installation: there they come with the distribution, see package.xml.
 ROS = ["ros-rclpy>=9,<10", "ros-common-interfaces>=5,<6", "ros-rmw-fastrtps-cpp>=9,<10"]
