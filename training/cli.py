@@ -41,14 +41,20 @@ def _parser() -> argparse.ArgumentParser:
     student.add_argument(
         "--processes", type=int, default=min(8, os.cpu_count() or 1), help="for rendering and labelling"
     )
+    student.add_argument(
+        "--threads", type=int, default=1, help="of torch on the CPU; small networks are fastest with 1"
+    )
     student.add_argument("--debug", action="store_true", help="show a traceback on errors")
     return parser
 
 
 def _student(options: argparse.Namespace) -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads: spinning threads starve each other
+    import torch
+
     from training.config import Recipe
     from training.pipeline import Workspace, run
+
+    torch.set_num_threads(options.threads)
 
     bars: dict[str, tqdm] = {}
 
