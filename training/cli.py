@@ -59,8 +59,9 @@ def _student(options: argparse.Namespace) -> None:
     bars: dict[str, tqdm] = {}
 
     def progress(stage: str, done: int, total: int) -> None:
-        bar = bars.setdefault(stage, tqdm(total=total, desc=stage, mininterval=5, file=sys.stderr))
-        bar.update(done - bar.n)
+        if stage not in bars:
+            bars[stage] = tqdm(total=total, desc=stage, mininterval=1, file=sys.stderr)
+        bars[stage].update(done - bars[stage].n)
 
     recipe = Recipe.load(options.recipe)
     scores = run(Workspace(recipe, options.work, options.processes, progress), options.model)
