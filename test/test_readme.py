@@ -111,7 +111,7 @@ def test_defaults_in_the_parameter_file_are_the_schema() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
-        if not target.startswith("http") and target != "docs/overview.png":
+        if not target.startswith("http"):
             assert (path.parent / target).exists(), target
 
 
