@@ -188,6 +188,9 @@ def main(args: Sequence[str] | None = None, segmenter_factory: SegmenterFactory 
     except OvSegError as error:
         get_logger(NAME).fatal(f"cannot start: {error}")
         return 1
+    except Exception:
+        if rclpy.ok():
+            raise  # otherwise a signal ended rclpy between two waits of the executor, which then finds no context
     finally:
         if node is not None:
             node.close()

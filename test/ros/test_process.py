@@ -91,3 +91,27 @@ def test_ctrl_c_while_scans_are_being_labelled(start):
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(("ended_by_signal", "returncode"), [(True, 0), (False, 1)])
+def test_an_executor_that_finds_no_context_is_an_orderly_end_only_after_a_signal(ended_by_signal, returncode):
+    program = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(HERE)!r})
+import rclpy
+from ov_seg_ros.ros import segmentation_node
+from simulated_segmenter import SimulatedSegmenter
+class Executor(segmentation_node.SingleThreadedExecutor):
+    def spin(self):
+        if {ended_by_signal}:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while rclpy.ok():
+                time.sleep(0.01)
+        raise RuntimeError("failed to initialize wait set: the given context is not valid")
+segmentation_node.SingleThreadedExecutor = Executor
+raise SystemExit(segmentation_node.main([], lambda parameters: SimulatedSegmenter()))
+"""
+    process = start_process(["-c", program])
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == returncode, output
+    assert ("Traceback" in output) == (not ended_by_signal)
