@@ -61,8 +61,9 @@ class LatestWorker(Generic[JobT, SpareT]):
         """Starts the thread; does nothing if it runs."""
         if self._thread is None:
             self._stopping = False
-            self._thread = threading.Thread(target=self._run, name="segmentation_worker", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="segmentation_worker", daemon=True)
+            thread.start()
+            self._thread = thread  # only now: Ctrl-C during the start must not leave a thread that cannot be joined
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Lets the job in work finish, drops (and counts) what waits, ends the thread.
