@@ -11,9 +11,9 @@ OUT ?= build/demo
 BAG ?=
 # More options for `ov-seg demo`, `python -m training student` and pytest.
 ARGS ?=
-# One exact version, installed before the rest: where pip finds a CPU wheel of it (an index or
+# Exact versions, installed before the rest: where pip finds a CPU wheel of torch (an index or
 # a --find-links folder), that one is taken instead of the much larger default with CUDA.
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0 torchvision==0.28.0
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -73,5 +73,5 @@ $(VENV)/.installed-demo: setup.py pyproject.toml | $(VENV)/.created
 $(VENV)/.installed-test: $(VENV)/.installed-demo
 	@echo "Installing what training and tests need into $(VENV) ..."
 	$(PIP) $(TORCH)
-	$(PIP) --editable ".[ros,viz,train,test]"
+	$(PIP) --editable ".[ros,viz,teachers,test]"
 	@touch $@

@@ -14,6 +14,8 @@ ROS = ["ros-rclpy>=9,<10", "ros-common-interfaces>=5,<6", "ros-rmw-fastrtps-cpp>
 VIZ = ["matplotlib>=3.7"]
 SYNTHETIC = ["embreex>=2.17.7.post5,<5"]
 TRAIN = ["torch>=2.4,<3", "onnx>=1.16,<2", "scipy>=1.10", *SYNTHETIC]
+# Networks and text encoders of the 2D teachers; torchvision comes with open_clip.
+TEACHERS = ["open_clip_torch>=2.26,<4", "transformers>=4.45,<6"]
 # spconv (CPU wheel) is only the reference that the sparse layers are compared with.
 TEST = [
     "pytest>=8",
@@ -41,6 +43,7 @@ setup(
     extras_require={
         "ros": ROS,
         "train": TRAIN,
+        "teachers": [*TRAIN, *TEACHERS],
         "synthetic": SYNTHETIC,
         # One module with onnxruntime: uninstall that first, then install this (README.md, "GPU").
         "gpu": ["onnxruntime-gpu>=1.18,<2"],
