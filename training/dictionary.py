@@ -69,14 +69,13 @@ class ClassDictionary:
 
     def to_dict(self) -> dict[str, Any]:
         """The inverse of ``from_dict``, made of JSON types only."""
-        names = [None if c == IGNORE_ID else self.label_space.class_names[c] for c in self.group_class]
-        rows = [
-            {"name": group, "class": names[g], "texts": [self.texts[t] for t in np.flatnonzero(self.text_group == g)]}
-            for g, group in enumerate(self.groups)
-        ]
-        for row in rows:
-            if repeats := sorted({t for t in row["texts"] if row["texts"].count(t) > 1}):
-                row["repeats"] = repeats
+        rows: list[dict[str, Any]] = []
+        for g, (group, class_id) in enumerate(zip(self.groups, self.group_class, strict=True)):
+            texts = [self.texts[t] for t in np.flatnonzero(self.text_group == g)]
+            name = None if class_id == IGNORE_ID else self.label_space.class_names[class_id]
+            rows.append({"name": group, "class": name, "texts": texts})
+            if repeats := sorted({t for t in texts if texts.count(t) > 1}):
+                rows[-1]["repeats"] = repeats
         content = {"name": self.name, "label_space": self.label_space.name}
         return {**content, "templates": list(self.templates), "groups": rows}
 

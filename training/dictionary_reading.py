@@ -56,7 +56,7 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            return yaml.load(file, _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+            return yaml.load(file, _UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"dictionary {path} is no YAML: {error}") from error
 
