@@ -23,7 +23,7 @@ DICTIONARIES = Path(__file__).resolve().parent.parent / "config" / "dictionaries
 
 @dataclass(frozen=True, eq=False)
 class ClassDictionary:
-    """Texts, the groups they stand in, and the class of each group (AFOV section 3.1: the class dictionary).
+    """Texts, the groups they stand in, and the class of each group (AFOV, "Baseline of AFOV").
 
     A text is one prompt ("sedan"), a group holds the words for one kind of thing (car, sedan, van), a class is what
     the student predicts. Several groups may share a class; the groups of no class are sinks: what is recognised as
