@@ -38,7 +38,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def naive_features(segments: TeacherSegments, features_low: np.ndarray) -> np.ndarray:
     size = segments.segment_id.shape
     full = enlarge(np.moveaxis(features_low, 2, 0), size)
-    return unit(np.stack([full[:, segments.segment_id == r + 1].mean(1) for r in range(len(segments.text_id))]))
+    means = [full[:, segments.segment_id == r + 1].mean(1) for r in range(len(segments.text_id))]
+    return unit(np.reshape(means, (-1, len(full))))
 
 
 def test_a_label_map_by_hand() -> None:
