@@ -22,11 +22,13 @@ def load_point_file(path: Path, columns: int) -> NDArray[np.float32]:
         (N, columns) float32.
 
     Raises:
-        InputError: the file is missing, or its size is no whole number of points.
+        InputError: the file is missing or empty, or its size is no whole number of points.
     """
     if not path.is_file():
         raise InputError(f"scan {path} does not exist")
     size, row = path.stat().st_size, 4 * columns
+    if not size:
+        raise InputError(f"scan {path} is empty; copy it again")
     if size % row:
         raise InputError(
             f"scan {path} holds {size} bytes, which is no multiple of {row} ({columns} float32 per point); "
@@ -35,19 +37,47 @@ def load_point_file(path: Path, columns: int) -> NDArray[np.float32]:
     return np.fromfile(path, "<f4").reshape(-1, columns)
 
 
-def load_image_file(path: Path) -> NDArray[np.uint8]:
+def load_image_file(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Reads a PNG or JPEG as (H, W, 3) uint8 RGB.
 
+    Args:
+        path: of the image.
+        size: (width, height) its calibration is for, pixels; None = any.
+
     Raises:
-        InputError: the file is missing, cut off or no image.
+        InputError: the file is missing, cut off, no image or of another size.
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            found, pixels = image.size, np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise InputError(f"image {path} does not exist") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"image {path} cannot be read ({error}); copy it again") from error
+    if size is not None and found != size:
+        raise InputError(
+            f"image {path} has {found[0]} x {found[1]} pixels, its calibration is for {size[0]} x {size[1]}; "
+            "put back the original size, or the calibration that belongs to it"
+        )
+    return pixels
+
+
+def find_scans(folder: Path, what: str) -> list[Path]:
+    """The ``*.bin`` files of a folder in the order of their numbers.
+
+    Args:
+        folder: holds scans named by a number ("000012.bin").
+        what: the folder belongs to, for the message ("SemanticKITTI sequence /data/sequences/00").
+
+    Raises:
+        InputError: there are none, or a name is no number.
+    """
+    scans = sorted(folder.glob("*.bin"))
+    if not scans:
+        raise InputError(f"{what} holds no {folder.name}/*.bin")
+    if wrong := [path for path in scans if not (path.stem.isascii() and path.stem.isdigit())]:
+        raise InputError(f"{wrong[0]}: scans are named by their number, 000012.bin; rename it or take it out")
+    return scans
 
 
 def check_index(index: int, count: int, name: str) -> None:
