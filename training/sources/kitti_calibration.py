@@ -36,6 +36,21 @@ class Calibration:
             raise InputError(f"calibration {self.path}: {name} must have {np.prod(shape)} numbers, got {values.size}")
         return values.reshape(shape)
 
+    def pinhole(self, name: str, width: int, height: int) -> tuple[CameraModel, NDArray[np.float64]]:
+        """The rectified camera of entry ``name``, see ``pinhole_of``.
+
+        Raises:
+            InputError: the entry is missing or the projection of no camera.
+        """
+        projection = self.matrix(name, (3, 4))
+        k = projection[:, :3]
+        if not (np.isfinite(projection).all() and k[0, 0] > 0 and k[1, 1] > 0 and np.linalg.det(k) > 0):
+            raise InputError(
+                f"calibration {self.path}: {name} begins with {k.tolist()}, expected K with focal lengths > 0 and a 1 at "
+                "the end; copy the file of the data set again"
+            )
+        return pinhole_of(projection, width, height)
+
     def size(self, name: str) -> tuple[int, int]:
         """An image size entry as (width, height) in pixels."""
         width, height = self.matrix(name, (2,))
@@ -51,7 +66,7 @@ def read_calibration(path: Path) -> Calibration:
     if not path.is_file():
         raise InputError(f"calibration {path} does not exist")
     values = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         name, _, numbers = line.partition(":")
         try:
             values[name.strip()] = np.array([float(n) for n in numbers.split()])

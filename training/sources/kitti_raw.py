@@ -19,9 +19,9 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
-from training.sources.kitti_calibration import VELODYNE_HEIGHT, homogeneous, pinhole_of, read_calibration
+from training.sources.kitti_calibration import VELODYNE_HEIGHT, homogeneous, read_calibration
 from training.sources.oxts import world_from_imu_poses
-from training.sources.point_files import check_index, load_image_file, load_point_file
+from training.sources.point_files import check_index, find_scans, load_image_file, load_point_file
 
 CAMERA = "image_02"
 SCAN_PERIOD_NS = 100_000_000
@@ -62,9 +62,7 @@ class KittiRaw:
         """
         self.folder = _choose_drive(Path(folder))
         self.name = self.folder.name
-        self._scans = sorted((self.folder / "velodyne_points" / "data").glob("*.bin"))
-        if not self._scans:
-            raise InputError(f"KITTI raw drive {self.folder} holds no velodyne_points/data/*.bin")
+        self._scans = find_scans(self.folder, "velodyne_points/data", "KITTI raw drive")
         self._camera_from_lidar, self._camera = self._load_calibration()
         self.base_from_lidar: NDArray[np.float64] = np.eye(4)
         self.base_from_lidar[2, 3] = VELODYNE_HEIGHT
@@ -97,7 +95,7 @@ class KittiRaw:
         return (
             CameraImage(
                 name=CAMERA,
-                image=load_image_file(path),
+                image=load_image_file(path, (self._camera.width, self._camera.height)),
                 camera=self._camera,
                 camera_from_lidar=self._camera_from_lidar,
                 stamp_ns=self._stamp_ns(CAMERA, stem),
@@ -108,7 +106,7 @@ class KittiRaw:
         folder = self._calibration_folder
         cameras = read_calibration(folder / "calib_cam_to_cam.txt")
         velodyne = read_calibration(folder / "calib_velo_to_cam.txt")
-        camera, shift = pinhole_of(cameras.matrix("P_rect_02", (3, 4)), *cameras.size("S_rect_02"))
+        camera, shift = cameras.pinhole("P_rect_02", *cameras.size("S_rect_02"))
         rectify = homogeneous(cameras.matrix("R_rect_00", (3, 3)))
         reference_from_lidar = homogeneous(velodyne.matrix("R", (3, 3)), velodyne.matrix("T", (3,)))
         return shift @ rectify @ reference_from_lidar, camera

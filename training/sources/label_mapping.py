@@ -43,9 +43,9 @@ class LabelMapping:
         """
         path = LABEL_SPACES / f"{name}.yaml"
         if not path.is_file():
-            raise ConfigError(f"label mapping {path} does not exist")
-        content = yaml.safe_load(path.read_text())
+            raise ConfigError(f"label mapping {path} does not exist{_others_of(name)}")
         try:
+            content = yaml.safe_load(path.read_text())
             target = LabelSpace.load(LABEL_SPACES / f"{content['target']}.yaml")
             ids = {name: index for index, name in enumerate(target.class_names)}
             names, class_ids = {}, {}
@@ -57,7 +57,7 @@ class LabelMapping:
                     raise ConfigError(f"{path}: {class_name!r} is no class of {target.name}: {', '.join(ids)}")
                 names[raw_id] = str(entry["name"])
                 class_ids[raw_id] = IGNORE_ID if class_name is None else ids[class_name]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(
                 f"{path}: expected {{source, target, classes: [{{id, name, target}}]}}: {error!r}"
             ) from error
@@ -81,7 +81,7 @@ class LabelMapping:
         Raises:
             InputError: an id the mapping does not list.
         """
-        inside = raw_id < len(self._table)
+        inside = (raw_id >= 0) & (raw_id < len(self._table))
         mapped = self._table[np.where(inside, raw_id, 0)]
         bad = ~inside | (mapped < 0)
         if bad.any():
@@ -95,3 +95,9 @@ class LabelMapping:
         for raw_id, class_id in self.class_ids.items():
             table[raw_id] = class_id
         return table
+
+
+def _others_of(name: str) -> str:
+    """Reads "; there are a_to_b, a_to_c" for a missing a_to_d."""
+    others = sorted(p.stem for p in LABEL_SPACES.glob(f"{name.partition('_to_')[0]}_to_*.yaml"))
+    return f"; there are {', '.join(others)}" if others else ""

@@ -122,7 +122,7 @@ def _official() -> dict[str, tuple[str, frozenset[str]]]:
 
 
 def _expand(ranges: str) -> frozenset[str]:
-    """ "61 100-102" as the names of four scenes."""
+    """Names of scenes written as numbers: "61 100-102" are four."""
     numbers: list[int] = []
     for part in ranges.split():
         first, _, last = part.partition("-")

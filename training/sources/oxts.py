@@ -28,25 +28,31 @@ def world_from_imu_poses(folder: Path) -> dict[int, NDArray[np.float64]]:
         (4, 4) float64 world_from_imu per frame number; empty if the folder does not exist.
 
     Raises:
-        InputError: a file does not begin with six numbers.
+        InputError: a file does not begin with six numbers, or is not named by its frame.
     """
-    raw = {int(path.stem): _mercator_pose(path, folder) for path in sorted(folder.glob("*.txt"))}
-    if not raw:
+    paths = sorted(folder.glob("*.txt"))
+    if not paths:
         return {}
-    origin = np.linalg.inv(raw[min(raw)])
-    return {frame: origin @ pose for frame, pose in raw.items()}
+    scale = float(np.cos(np.radians(_six_numbers(paths[0])[0])))
+    poses = [_mercator_pose(_six_numbers(path), scale) for path in paths]
+    origin = np.linalg.inv(poses[0])
+    return {_frame(path): origin @ pose for path, pose in zip(paths, poses, strict=True)}
 
 
-def _mercator_pose(path: Path, folder: Path) -> NDArray[np.float64]:
-    latitude, longitude, altitude, roll, pitch, yaw = _six_numbers(path)
-    first_latitude = _six_numbers(min(folder.glob("*.txt")))[0]
-    scale = np.cos(np.radians(first_latitude))
+def _mercator_pose(numbers: tuple[float, ...], scale: float) -> NDArray[np.float64]:
+    latitude, longitude, altitude, roll, pitch, yaw = numbers
     pose = np.eye(4)
     pose[:3, :3] = _rotation(roll, pitch, yaw)
     pose[0, 3] = scale * EARTH_RADIUS * np.radians(longitude)
     pose[1, 3] = scale * EARTH_RADIUS * np.log(np.tan(np.pi / 4 + np.radians(latitude) / 2))
     pose[2, 3] = altitude
     return pose
+
+
+def _frame(path: Path) -> int:
+    if not (path.stem.isascii() and path.stem.isdigit()):
+        raise InputError(f"{path}: files of oxts are named by their frame, 0000000012.txt; take this one out")
+    return int(path.stem)
 
 
 def _rotation(roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:
@@ -59,7 +65,7 @@ def _rotation(roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:
 
 def _six_numbers(path: Path) -> tuple[float, ...]:
     try:
-        numbers = tuple(float(n) for n in path.read_text().split()[:6])
+        numbers = tuple(float(n) for n in path.read_text(errors="replace").split()[:6])
     except ValueError as error:
         raise InputError(f"{path}: expected numbers, {error}") from error
     if len(numbers) < 6:

@@ -62,19 +62,20 @@ def load_image_file(path: Path, size: tuple[int, int] | None = None) -> NDArray[
     return pixels
 
 
-def find_scans(folder: Path, what: str) -> list[Path]:
-    """The ``*.bin`` files of a folder in the order of their numbers.
+def find_scans(folder: Path, below: str, kind: str) -> list[Path]:
+    """The scans of a folder in the order of their numbers.
 
     Args:
-        folder: holds scans named by a number ("000012.bin").
-        what: the folder belongs to, for the message ("SemanticKITTI sequence /data/sequences/00").
+        folder: of the data set or a part of it.
+        below: where in it ``000012.bin`` and the others lie ("velodyne").
+        kind: what the folder is, for the message ("SemanticKITTI sequence").
 
     Raises:
         InputError: there are none, or a name is no number.
     """
-    scans = sorted(folder.glob("*.bin"))
+    scans = sorted((folder / below).glob("*.bin"))
     if not scans:
-        raise InputError(f"{what} holds no {folder.name}/*.bin")
+        raise InputError(f"{kind} {folder} holds no {below}/*.bin")
     if wrong := [path for path in scans if not (path.stem.isascii() and path.stem.isdigit())]:
         raise InputError(f"{wrong[0]}: scans are named by their number, 000012.bin; rename it or take it out")
     return scans

@@ -11,18 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
+from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.sources.kitti_calibration import VELODYNE_HEIGHT, Calibration, homogeneous, pinhole_of, read_calibration
+from training.sources.kitti_calibration import VELODYNE_HEIGHT
+from training.sources.kitti_odometry import OdometrySequence
 from training.sources.label_mapping import LabelMapping
-from training.sources.point_files import check_index, load_image_file, load_point_file
+from training.sources.point_files import check_index, find_scans, load_point_file
 
-CAMERA = "image_2"
-MAPPING = "semantickitti_to_nuscenes16"
-SCAN_PERIOD_NS = 100_000_000
-FIRST_STAMP_NS = 1_000_000_000
-"""Stamps of a sequence begin here: 0 means "no stamp" in ROS."""
+RAW_CLASSES = "semantickitti"
 
 
 def is_semantickitti(folder: Path) -> bool:
@@ -54,36 +51,42 @@ def load_label_file(path: Path, point_count: int) -> tuple[NDArray[np.uint16], N
 
 
 class SemanticKitti:
-    """One sequence; images come along where ``image_2`` and ``calib.txt`` lie beside the scans.
+    """One sequence; images, poses and stamps come along where their files lie in it (see ``OdometrySequence``).
 
-    Axes are those of the Velodyne (x forward, y left, z up). Stamps come from ``times.txt``, else scans are 0.1 s
-    apart; poses (of camera 0) from ``poses.txt``, where they exist.
+    Axes are those of the Velodyne (x forward, y left, z up).
 
     Attributes:
         name: "semantickitti_00".
+        folder: of the sequence.
         mapping: from raw ids to the label space; ``mapping.shared_class_ids`` are the classes to evaluate.
         base_from_lidar: (4, 4) float64, base_link is the point on the ground below the Velodyne.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, labels: str = "nuscenes16") -> None:
         """Opens a sequence.
+
+        Args:
+            folder: holds ``velodyne``.
+            labels: label space of ``Sample.class_id``: "semantickitti19", "nuscenes16", or whatever else
+                ``config/label_spaces/semantickitti_to_*.yaml`` maps to.
 
         Raises:
             InputError: no scans in it.
+            ConfigError: there is no mapping to ``labels``.
         """
         self.folder = Path(folder)
-        self.name = f"semantickitti_{self.folder.name}"
-        self.mapping = LabelMapping.load(MAPPING)
+        self.name = f"semantickitti_{self.folder.absolute().name}"
+        self.mapping = LabelMapping.load(f"{RAW_CLASSES}_to_{labels}")
         self.base_from_lidar: NDArray[np.float64] = np.eye(4)
         self.base_from_lidar[2, 3] = VELODYNE_HEIGHT
-        self._scans = sorted((self.folder / "velodyne").glob("*.bin"))
-        if not self._scans:
-            raise InputError(f"SemanticKITTI sequence {self.folder} holds no velodyne/*.bin")
+        self._sequence = OdometrySequence(self.folder)
+        self._scans = find_scans(self.folder, "velodyne", "SemanticKITTI sequence")
 
-    @property
-    def label_space(self) -> LabelSpace:
-        """The label space of ``Sample.class_id``, not SemanticKITTI's own."""
-        return self.mapping.target
+    @cached_property
+    def label_space(self) -> LabelSpace | None:
+        """The label space of ``Sample.class_id``, None for a sequence without labels (11 to 21)."""
+        has_labels = next((self.folder / "labels").glob("*.label"), None) is not None
+        return self.mapping.target if has_labels else None
 
     def __len__(self) -> int:
         return len(self._scans)
@@ -97,16 +100,20 @@ class SemanticKitti:
         check_index(index, len(self), self.name)
         stem = self._scans[index].stem
         columns = load_point_file(self._scans[index], 4)
-        stamp_ns = self._stamp_ns(int(stem))
+        stamp_ns = self._sequence.stamp_ns(int(stem))
         cloud = PointCloud(np.ascontiguousarray(columns[:, :3]), columns[:, 3].copy(), stamp_ns, "lidar")
         raw_id = self.load_raw_class_id(index)
         return Sample(
             key=f"{self.name}/{stem}",
             cloud=cloud,
-            images=self._load_images(stem, stamp_ns),
+            images=self._sequence.load_images(stem, stamp_ns),
             class_id=None if raw_id is None else self.mapping.map_ids(raw_id, str(self._label_path(stem))),
-            world_from_lidar=self._world_from_lidar(int(stem)),
+            world_from_lidar=self._sequence.world_from_lidar(int(stem)),
         )
+
+    def scan_name(self, index: int) -> str:
+        """Name of a scan's file without its suffix: "000012"."""
+        return self._scans[index].stem
 
     def load_raw_class_id(self, index: int) -> NDArray[np.uint16] | None:
         """(N,) labels in SemanticKITTI's own ids, or None for a scan without labels."""
@@ -124,51 +131,3 @@ class SemanticKitti:
 
     def _label_path(self, stem: str) -> Path:
         return self.folder / "labels" / f"{stem}.label"
-
-    def _load_images(self, stem: str, stamp_ns: int) -> tuple[CameraImage, ...]:
-        path = self.folder / CAMERA / f"{stem}.png"
-        if not path.is_file() or self._calibration is None:
-            return ()
-        image = load_image_file(path)
-        height, width = image.shape[:2]
-        camera, shift = pinhole_of(self._calibration.matrix("P2", (3, 4)), width, height)
-        return (CameraImage(CAMERA, image, camera, shift @ self._camera_0_from_lidar, stamp_ns),)
-
-    @cached_property
-    def _calibration(self) -> Calibration | None:
-        path = self.folder / "calib.txt"
-        return read_calibration(path) if path.is_file() else None
-
-    @cached_property
-    def _camera_0_from_lidar(self) -> NDArray[np.float64]:
-        if self._calibration is None:
-            raise InputError(
-                f"{self.folder} has poses.txt but no calib.txt; both come with the odometry calibration files"
-            )
-        tr = self._calibration.matrix("Tr", (3, 4))
-        return homogeneous(tr[:, :3], tr[:, 3])
-
-    @cached_property
-    def _times(self) -> list[float] | None:
-        path = self.folder / "times.txt"
-        return [float(line) for line in path.read_text().split()] if path.is_file() else None
-
-    def _stamp_ns(self, number: int) -> int:
-        if self._times is None:
-            return FIRST_STAMP_NS + number * SCAN_PERIOD_NS
-        if number >= len(self._times):
-            raise InputError(f"{self.folder / 'times.txt'} has {len(self._times)} lines, none for scan {number}")
-        return FIRST_STAMP_NS + round(self._times[number] * 1e9)
-
-    def _world_from_lidar(self, number: int) -> NDArray[np.float64] | None:
-        path = self.folder / "poses.txt"
-        if not path.is_file():
-            return None
-        if number >= len(self._poses):
-            raise InputError(f"{path} has {len(self._poses)} lines, none for scan {number}")
-        world_from_camera_0 = homogeneous(self._poses[number][:, :3], self._poses[number][:, 3])
-        return np.linalg.inv(self._camera_0_from_lidar) @ world_from_camera_0 @ self._camera_0_from_lidar
-
-    @cached_property
-    def _poses(self) -> NDArray[np.float64]:
-        return np.loadtxt(self.folder / "poses.txt", ndmin=2).reshape(-1, 3, 4)
