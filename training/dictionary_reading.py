@@ -40,7 +40,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key = None if key_node.tag.endswith(":merge") else self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key is None:
+                continue
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise ConfigError(f"{key_node.start_mark.name}: line {line}: {key!r} stands twice; join the two")
@@ -139,13 +141,14 @@ def _read_classes(content: Any, label_space: LabelSpace, where: str) -> list[Gro
     return groups
 
 
-def _read_texts(content: Any, where: str, repeats: Iterable[str] = ()) -> tuple[str, ...]:
+def _read_texts(content: Any, where: str, repeats: Iterable[object] = ()) -> tuple[str, ...]:
     texts = [_read_text(text, where) for text in _expect(content, list, "a list of texts", where)]
     if not texts and not where.endswith("sinks"):
         raise ConfigError(f"{where}: no texts; a group needs at least one, or leave the group out")
-    if idle := sorted(set(repeats) - {t for t in texts if texts.count(t) > 1}):
+    allowed = {_read_text(text, where) for text in repeats}
+    if idle := sorted(allowed - {t for t in texts if texts.count(t) > 1}):
         raise ConfigError(f"{where}: repeats names {', '.join(map(repr, idle))}, which does not stand twice")
-    _refuse_repeats([t for t in texts if t not in set(repeats)], f"{where}: a text stands in a group once")
+    _refuse_repeats([t for t in texts if t not in allowed], f"{where}: a text stands in a group once")
     return tuple(texts)
 
 

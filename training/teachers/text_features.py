@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -55,7 +56,8 @@ def write_text_features(path: Path, features: NDArray[np.float32], made_of: dict
             np.savez(file, features=features, made_of=np.array(json.dumps(made_of, sort_keys=True)))
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         raise InputError(f"text vectors cannot be written to {path}: {error}; free space or choose a folder") from error
 
 
