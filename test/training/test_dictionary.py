@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +272,18 @@ def test_cityscapes_reads_the_masks_that_were_exported_with_it():
     assert [train_ids[str(i)] for i in range(19)] == texts
     for file in (SHARED / "data" / "afov_semantic").rglob("texts.json"):
         assert json.loads(file.read_text()) == texts
+
+
+def test_the_page_for_users_is_true():
+    page = (ROOT / "docs" / "vocabulary.md").read_text()
+    five_lines = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    names = ("forklift", "pallet", "floor", "wall", "person")
+    yard = LabelSpace("my_yard", names, ((1, 2, 3),) * 5)
+
+    assert len(ClassDictionary.from_dict(five_lines, yard)) == 7
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\d+) \| (\d+) \|", page, re.MULTILINE)
+    assert sorted(row[0] for row in rows) == sorted(path.stem for path in DICTIONARIES.glob("*.yaml"))
+    for name, space, texts, groups in rows:
+        dictionary = load_shipped(name)
+        found = (dictionary.label_space.name, len(dictionary), len(dictionary.groups))
+        assert found == (space, int(texts), int(groups)), name

@@ -62,7 +62,7 @@ def load_open_clip(model: str, pretrained: str, device: str = "cpu", **options: 
             f"weights {pretrained!r} of CLIP model {model!r} could not be loaded ({reason}); {remedy}"
         ) from (error)
     clip.eval().requires_grad_(False)
-    return clip  # type: ignore[no-any-return]
+    return clip
 
 
 def _resolve_weights(open_clip: Any, model: str, pretrained: str) -> str:
