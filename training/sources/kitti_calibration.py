@@ -46,8 +46,8 @@ class Calibration:
         k = projection[:, :3]
         if not (np.isfinite(projection).all() and k[0, 0] > 0 and k[1, 1] > 0 and np.linalg.det(k) > 0):
             raise InputError(
-                f"calibration {self.path}: {name} begins with {k.tolist()}, expected K with focal lengths > 0 and a 1 at "
-                "the end; copy the file of the data set again"
+                f"calibration {self.path}: {name} begins with {k.tolist()}, expected K with focal lengths > 0 and a 1 "
+                "at the end; copy the file of the data set again"
             )
         return pinhole_of(projection, width, height)
 

@@ -141,7 +141,7 @@ class _Build:
             stamps_us[keyframe, channel], calibration[keyframe, channel] = row["timestamp"], mount
             sizes[keyframe, channel] = row.get("width") or 0, row.get("height") or 0
         columns: dict[str, NDArray[np.generic]] = {
-            n: np.char.encode(t, "utf-8").reshape(shape) for n, t in text.items()
+            n: np.char.encode(np.array(t, np.str_), "utf-8").reshape(shape) for n, t in text.items()
         }
         return columns | {"stamps_us": stamps_us, "calibration": calibration, "sizes": sizes}
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ov_seg_ros.bags.sample_stream import SampleStreamOptions
 from ov_seg_ros.bags.storage import is_recording
 from ov_seg_ros.core.errors import ConfigError, InputError
+from training.sources.kitti_object import KittiObject, is_kitti_object
 from training.sources.kitti_raw import KittiRaw, is_kitti_raw
 from training.sources.nuscenes import NuScenes, is_nuscenes
 from training.sources.nuscenes_keyframe import NuScenesKeyframe, is_nuscenes_keyframe
+from training.sources.nuscenes_splits import NuScenesSelection
 from training.sources.protocol import Source
 from training.sources.recording import RecordingSource
 from training.sources.semantickitti import SemanticKitti, is_semantickitti
+from training.sources.semantickitti_dataset import (
+    SemanticKittiDataset,
+    SemanticKittiSelection,
+    is_semantickitti_root,
+    only_sequence,
+)
+from training.sources.source_spec import SourceSpec
 
 SYNTHETIC = "synthetic:"
 _SYNTHETIC_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -26,51 +37,45 @@ _SYNTHETIC_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "height": ("image_height", int),
     "cameras": ("cameras", lambda text: tuple(filter(None, text.split("+")))),
 }
+DEFAULT_LABELS = "nuscenes16"
 
 
-def _is_synthetic_folder(folder: Path) -> bool:
-    return (folder / "drive.json").is_file()
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of source: the word before the colon, what it looks like, how it is recognised and opened."""
 
-
-def _open_synthetic_folder(folder: Path) -> Source:
-    from training.sources.synthetic_folder import SyntheticFolder
-
-    return SyntheticFolder(folder)
-
-
-_KINDS: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], Source]], ...] = (
-    ("a recording (metadata.yaml, .mcap, .db3, .bag)", is_recording, RecordingSource),
-    ("a synthetic drive (drive.json)", _is_synthetic_folder, _open_synthetic_folder),
-    ("a nuScenes root (v1.0-*/sample_data.json)", is_nuscenes, NuScenes),
-    ("a nuScenes keyframe (calib.json)", is_nuscenes_keyframe, NuScenesKeyframe),
-    ("a SemanticKITTI sequence (velodyne/*.bin)", is_semantickitti, SemanticKitti),
-    ("a KITTI raw date or drive (velodyne_points/, *_drive_*/velodyne_points/)", is_kitti_raw, KittiRaw),
-)
+    word: str
+    looks_like: str
+    recognise: Callable[[Path], bool]
+    open: Callable[[SourceSpec], Source]
 
 
 def open_source(spec: str | Path) -> Source:
     """Opens whatever ``spec`` means.
 
     Args:
-        spec: a recording or the folder of a data set (what it is is found out), ``NUSCENES_ROOT:scene-0061`` for one
-            scene of several, or ``synthetic:seed=7,scans=20,lidar=spinning32`` (also stride,
-            layout, width, height, cameras=front+back) for a drive that is drawn.
+        spec: a recording or the folder of a data set; what it is is found out. Options follow a "?", and a word before
+            the path says what it is: ``nuscenes:/data/nuscenes?split=train,skip=100``,
+            ``semantickitti:/data/kitti?split=val,labels=semantickitti19``. ``/data/nuscenes:scene-0061`` is one scene,
+            ``synthetic:seed=7,scans=20,lidar=spinning32`` (also stride, layout, width, height, cameras=front+back) a
+            drive that is drawn.
 
     Raises:
         InputError: nothing there, or nothing known; the message lists what was looked for.
-        ConfigError: the specification of a synthetic drive is wrong.
+        ConfigError: an option is unknown or wrong.
     """
     text = str(spec)
     if text.startswith(SYNTHETIC):
         return _open_synthetic(text)
-    path, scene = _split_scene(Path(spec))
+    parts = SourceSpec.parse(text, {kind.word for kind in _KINDS})
+    path, scene = _split_scene(parts.path) if parts.is_plain else (parts.path, None)
     if scene is not None:
         return NuScenes(path, scene)
     if not path.exists():
         raise InputError(f"{path} does not exist; expected {_expected()}")
-    for _, recognise, open_kind in _KINDS:
-        if recognise(path):
-            return open_kind(path)
+    for kind in _KINDS:
+        if kind.recognise(path) if parts.kind is None else kind.word == parts.kind:
+            return kind.open(parts)
     raise InputError(f"{path} is nothing known; looked for {_expected()}")
 
 
@@ -83,7 +88,75 @@ def _split_scene(path: Path) -> tuple[Path, str | None]:
 
 
 def _expected() -> str:
-    return ", ".join(kind for kind, _, _ in _KINDS) + f" or {SYNTHETIC}seed=7,scans=20,lidar=spinning32"
+    kinds = ", ".join(kind.looks_like for kind in _KINDS)
+    return f"{kinds} or {SYNTHETIC}seed=7,scans=20,lidar=spinning32"
+
+
+def _open_recording(spec: SourceSpec) -> Source:
+    return RecordingSource(spec.path, spec.take(SampleStreamOptions)[0])
+
+
+def _is_synthetic_folder(folder: Path) -> bool:
+    return (folder / "drive.json").is_file()
+
+
+def _open_synthetic_folder(spec: SourceSpec) -> Source:
+    from training.sources.synthetic_folder import SyntheticFolder
+
+    spec.refuse_unknown(())
+    return SyntheticFolder(spec.path)
+
+
+def _open_nuscenes(spec: SourceSpec) -> Source:
+    if spec.is_plain:
+        return NuScenes(spec.path)
+    selection, more = spec.take(NuScenesSelection, labels=DEFAULT_LABELS)
+    return NuScenes(spec.path, selection=selection, labels=more["labels"])
+
+
+def _open_nuscenes_keyframe(spec: SourceSpec) -> Source:
+    spec.refuse_unknown(())
+    return NuScenesKeyframe(spec.path)
+
+
+def _open_semantickitti(spec: SourceSpec) -> Source:
+    selection, more = spec.take(SemanticKittiSelection, labels=DEFAULT_LABELS)
+    if is_semantickitti(spec.path) and selection == SemanticKittiSelection():
+        return SemanticKitti(spec.path, more["labels"])
+    if spec.is_plain:
+        return SemanticKitti(only_sequence(spec.path))
+    return SemanticKittiDataset(spec.path, selection, more["labels"])
+
+
+def _open_kitti_object(spec: SourceSpec) -> Source:
+    spec.refuse_unknown(())
+    return KittiObject(spec.path)
+
+
+def _open_kitti_raw(spec: SourceSpec) -> Source:
+    spec.refuse_unknown(())
+    return KittiRaw(spec.path)
+
+
+_KINDS: tuple[_Kind, ...] = (
+    _Kind("recording", "a recording (metadata.yaml, .mcap, .db3, .bag)", is_recording, _open_recording),
+    _Kind("drive", "a synthetic drive (drive.json)", _is_synthetic_folder, _open_synthetic_folder),
+    _Kind("nuscenes", "a nuScenes root (v1.0-*/sample_data.json)", is_nuscenes, _open_nuscenes),
+    _Kind("keyframe", "a nuScenes keyframe (calib.json)", is_nuscenes_keyframe, _open_nuscenes_keyframe),
+    _Kind("kitti_object", "a KITTI object folder (velodyne/*.bin, calib/*.txt)", is_kitti_object, _open_kitti_object),
+    _Kind(
+        "semantickitti",
+        "SemanticKITTI or KITTI odometry (velodyne/*.bin, sequences/*/velodyne/*.bin)",
+        lambda folder: is_semantickitti(folder) or is_semantickitti_root(folder),
+        _open_semantickitti,
+    ),
+    _Kind(
+        "kitti_raw",
+        "a KITTI raw date or drive (velodyne_points/, *_drive_*/velodyne_points/)",
+        is_kitti_raw,
+        _open_kitti_raw,
+    ),
+)
 
 
 def _open_synthetic(spec: str) -> Source:

@@ -153,6 +153,22 @@ class SemanticKittiDataset:
         return self.sequences[number], scan - (self._ends[number - 1] if number else 0)
 
 
+def only_sequence(folder: Path) -> Path:
+    """The folder of the one sequence a root holds.
+
+    Raises:
+        InputError: it holds none or several.
+    """
+    folders = _sequence_folders(folder)
+    if len(folders) == 1:
+        return next(iter(folders.values()))
+    raise InputError(
+        f"{folder} holds {len(folders)} SemanticKITTI sequences; choose one:\n"
+        + "\n".join(f"  {path}" for path in folders.values())
+        + f"\nor many: semantickitti:{folder}?split=train"
+    )
+
+
 def split_names() -> tuple[str, ...]:
     """Of the official splits."""
     return tuple(yaml.safe_load(SPLITS_FILE.read_text()))
