@@ -18,9 +18,14 @@ class ConfusionMatrix:
     Points whose truth is ``IGNORE_ID`` are left out. A prediction of ``IGNORE_ID`` falls into the extra
     column: refusing to answer is a miss (a false negative) of the true class, and nobody's false positive.
 
-    Two conventions for a class that the truth never holds are in use: score it 0 as soon as one point is
-    predicted so, or leave it out. Here it is left out of ``iou`` and ``miou`` (as the benchmarks do whose
-    validation set holds every class); its wrong predictions still cost the classes they were taken from.
+    Three conventions for a class that the truth never holds are in use; its wrong predictions cost the classes they
+    were taken from in all of them:
+
+    * ``miou`` leaves it out, as the benchmarks do whose validation set holds every class;
+    * ``miou_fair`` scores it 0 as soon as one point is predicted so, and leaves it out otherwise;
+    * ``miou_afov`` scores it 0 as soon as one point is predicted so, and 1 otherwise.
+
+    Where the truth holds every class, all three are the same number.
 
     Args:
         num_classes: C, 1 to 255.
@@ -79,15 +84,62 @@ class ConfusionMatrix:
 
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union per class: (C,) in [0, 1], NaN for classes that the truth does not hold."""
-        hits = np.diagonal(self.counts).astype(np.float64)
-        truth = self.counts.sum(axis=1)
-        union = truth + self.counts[:, : self.num_classes].sum(axis=0) - hits
-        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=truth > 0)
+        hits, union = self._hits_and_union(None)
+        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=self.counts.sum(axis=1) > 0)
 
     def miou(self) -> float:
         """Mean of ``iou`` over the classes that the truth holds, in [0, 1]; NaN without any truth."""
         present = self.counts.sum(axis=1) > 0
         return float(self.iou()[present].mean()) if present.any() else float("nan")
+
+    def miou_fair(self, class_ids: Sequence[int] | None = None) -> float:
+        """Mean IoU over the classes that the truth or the prediction holds, in [0, 1]; NaN if there are none.
+
+        A class that is predicted but never true scores 0: inventing classes costs. Unknown predictions are misses.
+
+        Args:
+            class_ids: the classes to average over; None = all. For a truth that cannot hold every class of the
+                label space (``LabelMapping.shared_class_ids``), where inventing one is no fault of the method.
+
+        Raises:
+            InputError: an id is no class.
+        """
+        hits, union = self._hits_and_union(class_ids)
+        present = union > 0
+        return float((hits[present] / union[present]).mean()) if present.any() else float("nan")
+
+    def miou_afov(self, class_ids: Sequence[int] | None = None) -> float:
+        """Mean IoU as the released code of AFOV and of SLidR prints it, in [0, 1]; for comparison with their tables.
+
+        Points whose truth is ignored are left out, a predicted "ignore" is a miss, the mean runs over all classes, and
+        a class that neither the truth nor the prediction holds counts as 1: on a small set that is a gift.
+
+        Args:
+            class_ids: the classes to average over; None = all.
+
+        Raises:
+            InputError: an id is no class.
+        """
+        hits, union = self._hits_and_union(class_ids)
+        return float(np.divide(hits, union, out=np.ones(len(hits)), where=union > 0).mean())
+
+    def precision(self) -> NDArray[np.float64]:
+        """Share of the points predicted as a class that are of it: (C,) in [0, 1], NaN where none was predicted so."""
+        return self._share_of_hits(self.counts[:, : self.num_classes].sum(axis=0))
+
+    def recall(self) -> NDArray[np.float64]:
+        """Share of the points of a class that were found: (C,) in [0, 1], NaN for classes the truth does not hold."""
+        return self._share_of_hits(self.counts.sum(axis=1))
+
+    def accuracy(self) -> float:
+        """Share of all points that were predicted right, in [0, 1]; NaN without any truth."""
+        return float(np.diagonal(self.counts).sum() / self.points) if self.points else float("nan")
+
+    def normalized_rows(self) -> NDArray[np.float64]:
+        """What became of each true class: (C, C + 1) shares that sum to 1 per row; NaN rows without truth."""
+        truth = self.counts.sum(axis=1, keepdims=True)
+        shares = np.full(self.counts.shape, np.nan)
+        return np.divide(self.counts, truth, out=shares, where=truth > 0)
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """``{points, miou, iou: {name: value}, confusion}`` of JSON types; what has no value is None.
@@ -107,6 +159,21 @@ class ConfusionMatrix:
             "iou": dict(zip(class_names, values, strict=True)),
             "confusion": self.counts.tolist(),
         }
+
+    def _hits_and_union(self, class_ids: Sequence[int] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Intersection and union of the given classes, all of them for None."""
+        hits = np.diagonal(self.counts).astype(np.float64)
+        union = self.counts.sum(axis=1) + self.counts[:, : self.num_classes].sum(axis=0) - hits
+        if class_ids is None:
+            return hits, union
+        chosen = np.asarray(class_ids, np.int64)
+        if not len(chosen) or chosen.min() < 0 or chosen.max() >= self.num_classes:
+            raise InputError(f"class_ids must be some of 0 to {self.num_classes - 1}, got {chosen.tolist()}")
+        return hits[chosen], union[chosen]
+
+    def _share_of_hits(self, total: NDArray[np.int64]) -> NDArray[np.float64]:
+        hits = np.diagonal(self.counts).astype(np.float64)
+        return np.divide(hits, total, out=np.full(self.num_classes, np.nan), where=total > 0)
 
     def _refuse_foreign_ids(self, ids: NDArray[np.int64], what: str) -> None:
         if len(ids) and ids.max() >= self.num_classes:
