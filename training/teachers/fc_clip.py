@@ -22,11 +22,13 @@ from ov_seg_ros.core.data_types import CameraImage, TeacherSegments
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from training.dictionary import ClassDictionary
-from training.teachers.fc_clip_checkpoint import hash_file, load_network
+from training.teachers.device import choose_device
+from training.teachers.fc_clip_checkpoint import load_network
 from training.teachers.fc_clip_classification import load_training_names, seen_texts
 from training.teachers.fc_clip_network import STRIDE, FcClipArchitecture, FcClipNetwork, Queries
 from training.teachers.fc_clip_panoptic import PanopticRules, PanopticSegments, merge_panoptic
 from training.teachers.fc_clip_preprocessing import PIXEL_MEAN, PIXEL_STD, ImageSizes, prepare_image, restore_masks
+from training.teachers.fingerprint import fingerprint
 from training.teachers.text_encoder import OpenClipTextEncoder, encode_texts
 
 NUSCENES_THINGS = (
@@ -120,7 +122,7 @@ class FcClipTeacher:
             config.clip_model, config.checkpoint, str(self._device), clip=self._network.backbone.clip_model
         )
         self.text_features: NDArray[np.float32] = encode_texts(encoder, dictionary.texts, dictionary.templates)
-        self._weights = {"file": checkpoint.name, "sha256": hash_file(checkpoint)}
+        self._weights = {"file": checkpoint.name, "sha256": fingerprint(network)}
         self._texts = torch.from_numpy(self.text_features).to(self._device)
         self._assign_classes(things)
 
@@ -223,17 +225,3 @@ def find_things(patterns: tuple[str, ...], groups: tuple[str, ...]) -> NDArray[n
         if not any(fnmatchcase(group, pattern) for group in groups):
             raise ConfigError(f"FC-CLIP: things: {pattern!r} matches no group; groups are {', '.join(groups)}")
     return np.array([any(fnmatchcase(group, pattern) for pattern in patterns) for group in groups], np.bool_)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one.
-
-    Raises:
-        ConfigError: no such device here.
-    """
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if available else "cpu")
-    if name != "cpu" and not (name.startswith("cuda") and available):
-        raise ConfigError(f"device must be auto, cpu{', cuda' if available else ''} on this machine, got {name!r}")
-    return torch.device(name)

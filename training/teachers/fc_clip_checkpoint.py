@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,15 +107,6 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
             "Check clip_model and architecture against the file the checkpoint was trained from"
         )
     network.load_state_dict(dict(state))
-
-
-def hash_file(path: Path) -> str:
-    """64 hex digits, sha256 of the content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _list(kind: str, names: list[str]) -> str:

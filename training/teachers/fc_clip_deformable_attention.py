@@ -52,12 +52,12 @@ class DeformableAttention(nn.Module):
         weights = self.attention_weights(query).view(count, self.heads, self.levels * self.points).softmax(-1)
         weights = weights.view(count, self.heads, self.levels, self.points)
         total = query.new_zeros(self.heads, value.shape[-1], count)
-        starts = torch.tensor([0, *(h * w for h, w in sizes)]).cumsum(0).tolist()
+        levels = value.split([height * width for height, width in sizes])  # each (h * w, M, d)
         for level, (height, width) in enumerate(sizes):
             place = reference[:, None, None] + offsets[:, :, level] / offsets.new_tensor(
                 [width, height]
             )  # (N, M, P, 2)
-            level_map = value[starts[level] : starts[level + 1]].permute(1, 2, 0).unflatten(2, (height, width))
+            level_map = levels[level].permute(1, 2, 0).unflatten(2, (height, width))
             sampled = functional.grid_sample(  # (M, d, N, P); outside of the map is 0
                 level_map, (2.0 * place - 1.0).transpose(0, 1), mode="bilinear", align_corners=False
             )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ov_seg_ros.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class PanopticRules:
@@ -22,6 +24,13 @@ class PanopticRules:
     object_mask_threshold: float = 0.0
     overlap_threshold: float = 0.8
     masks_at_once: int = 25
+
+    def __post_init__(self) -> None:
+        for name in ("object_mask_threshold", "overlap_threshold"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"panoptic rules: {name} must be within [0, 1], got {getattr(self, name)}")
+        if self.masks_at_once < 1:
+            raise ConfigError(f"panoptic rules: masks_at_once must be at least 1, got {self.masks_at_once}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,9 @@ def _compete(
     winner = torch.zeros(size, dtype=torch.int64, device=score.device)
     inside = torch.zeros_like(winner, dtype=torch.bool)
     full_area = torch.zeros_like(score, dtype=torch.int64)
-    for batch in kept.nonzero()[:, 0].split(at_once):
+    candidates = kept.nonzero()[:, 0]
+    for start in range(0, len(candidates), at_once):
+        batch = candidates[start : start + at_once]
         mask = resize(mask_logits[batch]).sigmoid()
         full_area[batch] = (mask >= 0.5).flatten(1).sum(1)
         value, first = (score[batch, None, None] * mask).max(dim=0)
