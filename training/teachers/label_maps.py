@@ -92,14 +92,20 @@ class LabelMapFolder:
         small = read_id_map(path)
         if not small.size or small.max() > 255:
             raise InputError(f"{path} must hold confidences as 8 bit, 255 = 1.0, got up to {small.max(initial=0)}")
-        scale = round(size[0] / small.shape[0])
-        if tuple(math.ceil(n / max(1, scale)) for n in size) != small.shape:
+        scale = _scale_between(size, small.shape)
+        if scale is None:
             raise InputError(
                 f"{path} has {small.shape[1]} x {small.shape[0]} pixels, its label map {size[1]} x {size[0]}: "
                 "expected the same size, or one that is a whole number of times smaller, rounded up"
             )
         rows, columns = (np.arange(n) // scale for n in size)
-        return small[rows[:, None], columns[None, :]].astype(np.float32) / 255
+        return small[rows[:, None], columns[None, :]].astype(np.float32) / np.float32(255)
+
+
+def _scale_between(size: tuple[int, ...], small: tuple[int, ...]) -> int | None:
+    """How many times smaller a map is; of several that fit (tiny pictures only) a power of two, as strides are."""
+    fitting = [s for s in range(1, max(size) + 1) if tuple(math.ceil(n / s) for n in size) == small]
+    return min(fitting, key=lambda s: (s.bit_count() > 1, s), default=None)
 
 
 def _number_texts(text_map: NDArray[np.int32]) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
