@@ -39,11 +39,15 @@ def _parser() -> argparse.ArgumentParser:
     student.add_argument("--work", type=Path, default=Path("build/student"), help="stages (default: %(default)s)")
     student.add_argument("--json", type=Path, help="write the scores here (default: beside the stages)")
     student.add_argument(
-        "--processes", type=int, default=min(8, os.cpu_count() or 1), help="for rendering and labelling"
+        "--processes",
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        help="for rendering, labelling and, without a GPU, training (default: %(default)s)",
     )
     student.add_argument(
         "--threads", type=int, default=1, help="of torch on the CPU; small networks are fastest with 1"
     )
+    student.add_argument("--device", default="auto", help="to train on: auto, cpu or cuda (default: %(default)s)")
     student.add_argument("--debug", action="store_true", help="show a traceback on errors")
     return parser
 
@@ -64,7 +68,7 @@ def _student(options: argparse.Namespace) -> None:
         bars[stage].update(done - bars[stage].n)
 
     recipe = Recipe.load(options.recipe)
-    scores = run(Workspace(recipe, options.work, options.processes, progress), options.model)
+    scores = run(Workspace(recipe, options.work, options.processes, progress, options.device), options.model)
     for bar in bars.values():
         bar.close()
     path = options.json or options.work / f"{recipe.name}.json"

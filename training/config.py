@@ -16,6 +16,8 @@ from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.point_features import check_names, uses_color
 from ov_seg_ros.core.voxels import VoxelGrid
 from training.student.augmentation import AugmentationConfig
+from training.student.label_objective import LabelLossConfig
+from training.student.minkunet import NETWORKS
 from training.student.trainer import TrainerConfig
 
 T = TypeVar("T")
@@ -74,7 +76,8 @@ class Recipe:
         labels: "teacher" (label-free) or "truth" (the supervised ceiling, for comparison only).
         train_drives: what the student learns from.
         held_out_drives: never learned from; where it is judged.
-        teacher, grid, point_features, trainer, augmentation: settings of the stages.
+        network: a name of ``minkunet.NETWORKS``.
+        teacher, grid, point_features, label_loss, trainer, augmentation: settings of the stages.
     """
 
     name: str
@@ -82,9 +85,11 @@ class Recipe:
     train_drives: tuple[DriveSet, ...]
     held_out_drives: tuple[DriveSet, ...]
     point_features: tuple[str, ...]
+    network: str = "small"
     labels: str = "teacher"
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     grid: GridSettings = field(default_factory=GridSettings)
+    label_loss: LabelLossConfig = field(default_factory=LabelLossConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
@@ -92,6 +97,10 @@ class Recipe:
         check_names(self.point_features)
         if self.labels not in ("teacher", "truth"):
             raise ConfigError(f"labels must be teacher or truth, got {self.labels!r} (recipe {self.name})")
+        if self.network not in NETWORKS:
+            raise ConfigError(
+                f"network must be one of {', '.join(NETWORKS)}, got {self.network!r} (recipe {self.name})"
+            )
         shared = {s for d in self.train_drives for s in d.seeds} & {s for d in self.held_out_drives for s in d.seeds}
         if shared:
             raise ConfigError(f"recipe {self.name}: drives {sorted(shared)} are both trained on and held out")

@@ -11,7 +11,8 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ from training.export import export_student
 from training.labelling import SimulatedLabels, label_drive
 from training.sources.synthetic import REVISION, DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import SyntheticFolder, write_drive
-from training.student.trainer import Trainer, TrainingSet
+from training.student.label_objective import LabelledScans, LabelObjective
+from training.student.minkunet import NETWORKS, MinkUNet
+from training.student.process_group import ProcessGroup
+from training.student.trainer import Trainer
 from training.teachers.simulated import TeacherErrorConfig
 
 Progress = Callable[[str, int, int], None]
@@ -38,12 +42,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a recipe's stages lie, and with how many processes they are made."""
+    """Where a recipe's stages lie, with how many processes they are made, and on which device they are trained."""
 
     recipe: Recipe
     root: Path
     processes: int
     progress: Progress
+    device: str = "auto"
 
     def drive_folder(self, config: DriveConfig) -> Path:
         """Of one synthetic drive; shared by all recipes that use it."""
@@ -91,14 +96,38 @@ def label(space: Workspace) -> None:
 
 
 def train(space: Workspace) -> Trainer:
-    """Trains, or continues, or loads what is already trained."""
+    """Trains, or continues, or loads what is already trained.
+
+    Under ``torchrun`` the processes it started train together; otherwise, without a GPU, as many of
+    ``space.processes`` as can share the passes of a batch.
+    """
+    group = ProcessGroup.join(space.device)
+    if group.size > 1 or group.device.type != "cpu":
+        return _train_member(space, group)
+    config = space.recipe.trainer
+    size = max(n for n in range(1, space.processes + 1) if config.passes % n == 0)
+    with ProcessGroup.local(size, partial(_train_member, replace(space, progress=_silent))) as group:
+        return _train_member(space, group)
+
+
+def _train_member(space: Workspace, group: ProcessGroup) -> Trainer:
+    """What each process of a training does."""
     recipe = space.recipe
     files = [f for c in _configs(recipe.train_drives) for f in sorted(space.label_folder(c).glob("??????.npz"))]
     num_classes = len(recipe.load_label_space())
-    data = TrainingSet(files, recipe.voxel_grid(), recipe.point_features, num_classes, recipe.uses_color)
-    trainer = Trainer(recipe.trainer, recipe.augmentation, data, space.training_folder())
+    scans = LabelledScans(
+        files, recipe.voxel_grid(), recipe.point_features, num_classes, recipe.uses_color, recipe.augmentation
+    )
+    torch.manual_seed(recipe.trainer.seed)
+    network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), num_classes)
+    objective = LabelObjective(network, recipe.label_loss, scans.class_weights(recipe.label_loss.rare_class_power))
+    trainer = Trainer(recipe.trainer, objective, scans, space.training_folder(), group)
     trainer.run(lambda step, steps, _losses: space.progress("train", step, steps))
     return trainer
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    """Progress of processes that have none to show."""
 
 
 def export(space: Workspace, path: Path, scores: dict[str, float] | None = None) -> None:
@@ -109,7 +138,7 @@ def export(space: Workspace, path: Path, scores: dict[str, float] | None = None)
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnx": onnx.__version__,
-        "training_scans": len(trainer.data.files),
+        "training_scans": len(trainer.examples),
         "labels": "lifted from a simulated 2D teacher, no ground truth"
         if space.recipe.labels == "teacher"
         else "truth",

@@ -22,6 +22,10 @@ class ModelError(OvSegError):
     """A model file is missing, corrupt, or made for another version."""
 
 
+class ProcessError(OvSegError):
+    """A process that this one works with did not start, or died."""
+
+
 class MissingDependencyError(OvSegError):
     """An optional package is not installed; the message holds the install line."""
 

@@ -30,9 +30,9 @@ def test_shipped_recipes_load_and_are_label_free_unless_named_ceiling(path):
 
 
 def test_nested_keys_and_defaults(tmp_path):
-    recipe = load(tmp_path, trainer={"steps": 7, "learning_rate": 1}, grid={"voxel_size": [1, 1, 2]})
+    recipe = load(tmp_path, trainer={"steps": 7, "optimizer": {"learning_rate": 1}}, grid={"voxel_size": [1, 1, 2]})
     assert recipe.trainer.steps == 7
-    assert recipe.trainer.learning_rate == 1.0
+    assert recipe.trainer.optimizer.learning_rate == 1.0
     assert recipe.trainer.batch_size == 2
     assert recipe.grid.voxel_size == (1.0, 1.0, 2.0)
     assert recipe.train_drives[0].seeds == (1, 2)

@@ -101,6 +101,12 @@ class Batch:
     class_id: Tensor
     weight: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        if self.features.device == device:
+            return self
+        return Batch(self.features.to(device), self.tables.to(device), self.class_id.to(device), self.weight.to(device))
+
 
 def make_batch(
     scans: Sequence[LabelledScan], grid: VoxelGrid, point_features: Sequence[str], num_levels: int, num_classes: int

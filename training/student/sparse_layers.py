@@ -63,6 +63,15 @@ class Tables:
         )
         return cls(levels, strides)
 
+    def to(self, device: torch.device) -> Tables:
+        """The same tables on a device."""
+        levels = tuple(LevelTables(v.centre.to(device), v.neighbor.to(device), v.starts) for v in self.levels)
+        strides = tuple(
+            StrideTables(s.child.to(device), s.parent.to(device), s.position.to(device), s.starts, s.num_coarse)
+            for s in self.strides
+        )
+        return Tables(levels, strides)
+
 
 def _tensor(array: Any, device: torch.device | str) -> Tensor:
     return torch.from_numpy(array).to(device)
@@ -81,7 +90,7 @@ class SubmanifoldConv(nn.Module):
 
     def forward(self, features: Tensor, tables: LevelTables) -> Tensor:
         """(V, C_in) to (V, C_out)."""
-        return _SubmanifoldFunction.apply(features, self.weight, tables)
+        return _SubmanifoldFunction.apply(*_in_one_type(features, self.weight), tables)
 
 
 class DownConv(nn.Module):
@@ -94,8 +103,9 @@ class DownConv(nn.Module):
 
     def forward(self, features: Tensor, tables: StrideTables) -> Tensor:
         """(V_fine, C_in) to (V_coarse, C_out)."""
+        features, weight = _in_one_type(features, self.weight)
         grouped = features.index_select(0, tables.child)  # (V_fine, C_in), by corner
-        products = _grouped_matmul(grouped, self.weight, tables.starts)
+        products = _grouped_matmul(grouped, weight, tables.starts)
         out = products.new_zeros(tables.num_coarse, products.shape[1])
         return out.index_add(0, tables.parent, products)
 
@@ -110,8 +120,18 @@ class UpConv(nn.Module):
 
     def forward(self, features: Tensor, tables: StrideTables) -> Tensor:
         """(V_coarse, C_in) to (V_fine, C_out)."""
+        features, weight = _in_one_type(features, self.weight)
         grouped = features.index_select(0, tables.parent)  # (V_fine, C_in), by corner
-        return _grouped_matmul(grouped, self.weight, tables.starts).index_select(0, tables.position)
+        return _grouped_matmul(grouped, weight, tables.starts).index_select(0, tables.position)
+
+
+def _in_one_type(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and weight in the type of the autocast region, if one is active: sums must not mix types."""
+    device = features.device.type
+    if not torch.is_autocast_enabled(device):
+        return features, weight
+    dtype = torch.get_autocast_dtype(device)
+    return features.to(dtype), weight.to(dtype)
 
 
 def _grouped_matmul(rows: Tensor, weight: Tensor, starts: list[int]) -> Tensor:

@@ -1,20 +1,31 @@
-"""The training loop learns, resumes exactly and refuses what does not fit."""
+"""The training loop learns, resumes exactly, divides its work without changing it, and refuses what does not fit."""
 
+import csv
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.voxels import VoxelGrid
 from training.student.augmentation import AugmentationConfig, augment
 from training.student.examples import LabelledScan, make_batch, vote
-from training.student.trainer import Trainer, TrainerConfig, TrainingSet
+from training.student.label_objective import LabelledScans, LabelLossConfig, LabelObjective
+from training.student.minkunet import NETWORKS, MinkUNet
+from training.student.optimization import OptimizerConfig
+from training.student.process_group import ProcessGroup
+from training.student.trainer import Trainer, TrainerConfig
 
 GRID = VoxelGrid("cartesian", (0.5, 0.5, 0.5), (-20.0, -20.0, -5.0), (20.0, 20.0, 5.0))
 FEATURES = ("height", "intensity", "extent_z")
-CONFIG = TrainerConfig(steps=40, batch_size=2, learning_rate=5e-3, average=0.9, checkpoint_every=20)
+CONFIG = TrainerConfig(
+    steps=40, batch_size=2, average=0.9, checkpoint_every=20, optimizer=OptimizerConfig(learning_rate=5e-3)
+)
 
 
 def make_scan(seed: int, num_points: int = 800) -> LabelledScan:
@@ -35,20 +46,56 @@ def data(tmp_path):
     files = [tmp_path / "scans" / f"{i}.npz" for i in range(6)]
     for i, path in enumerate(files):
         make_scan(i).save(path)
-    return TrainingSet(files, GRID, FEATURES, 2, with_color=False)
+    return labelled_scans(files)
 
 
-def test_the_student_learns_from_partial_labels(data, tmp_path):
-    network = Trainer(CONFIG, AugmentationConfig(), data, tmp_path / "run").run()
+def labelled_scans(files):
+    return LabelledScans(files, GRID, FEATURES, 2, with_color=False, augmentation=AugmentationConfig())
+
+
+def make_trainer(config, data, out, group=None):
+    torch.manual_seed(config.seed)
+    network = MinkUNet(NETWORKS["small"], len(FEATURES), 2)
+    objective = LabelObjective(network, LabelLossConfig(), data.class_weights(0.35))
+    return Trainer(config, objective, data, out, group)
+
+
+def assert_same(one, other, tolerance=0.0):
+    """Equal weights and statistics; the norms' counters of passes differ with the number of processes and mean nothing."""
+    for name, value in one.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        torch.testing.assert_close(other.state_dict()[name], value, rtol=tolerance, atol=tolerance)
+
+
+def log_of(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return [(row["step"], row["loss"]) for row in csv.DictReader(file)]
+
+
+def accuracy(network):
     batch = make_batch([make_scan(99)], GRID, FEATURES, 5, 2)
     with torch.no_grad():
         predicted = network(batch.features, batch.tables).argmax(1)
     labelled = batch.class_id != 255
-    assert (predicted == batch.class_id)[labelled].float().mean() > 0.95
+    return (predicted == batch.class_id)[labelled].float().mean()
+
+
+def test_the_student_learns_from_partial_labels(data, tmp_path):
+    assert accuracy(make_trainer(CONFIG, data, tmp_path / "run").run()) > 0.95
+
+
+def test_mixed_precision_follows_full_precision(data, tmp_path):
+    losses = []
+    for precision in ("fp32", "bf16"):
+        make_trainer(replace(CONFIG, steps=2, precision=precision), data, tmp_path / precision).run()
+        losses.append([float(loss) for _, loss in log_of(tmp_path / precision)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
+    assert losses[0] != losses[1]
 
 
 def test_a_killed_run_continues_exactly(data, tmp_path):
-    whole = Trainer(CONFIG, AugmentationConfig(), data, tmp_path / "whole").run()
+    whole = make_trainer(CONFIG, data, tmp_path / "whole").run()
 
     class KilledError(Exception):
         pass
@@ -58,21 +105,88 @@ def test_a_killed_run_continues_exactly(data, tmp_path):
             raise KilledError
 
     with pytest.raises(KilledError):
-        Trainer(CONFIG, AugmentationConfig(), data, tmp_path / "cut").run(kill)
-    resumed = Trainer(CONFIG, AugmentationConfig(), data, tmp_path / "cut").run()
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+        make_trainer(CONFIG, data, tmp_path / "cut").run(kill)
+    resumed = make_trainer(CONFIG, data, tmp_path / "cut").run()
+    assert_same(whole, resumed)
+    assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
+    assert len(log_of(tmp_path / "cut")) == CONFIG.steps
+
+
+SHARED = replace(CONFIG, steps=6, batch_size=4, scans_per_pass=2)
+
+MEMBER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_trainer import SHARED, labelled_scans, make_trainer
+from training.student.process_group import ProcessGroup
+files = sorted(Path(sys.argv[2]).glob("*.npz"))
+make_trainer(SHARED, labelled_scans(files), Path(sys.argv[3]), ProcessGroup.join("cpu")).run()
+"""
+
+
+def test_two_processes_of_torchrun_train_as_one(data, tmp_path):
+    alone = make_trainer(SHARED, data, tmp_path / "alone").run()
+    script = tmp_path / "member.py"
+    script.write_text(MEMBER)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [script, Path(__file__).parent, data.files[0].parent, tmp_path / "two"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, *arguments], check=True, env=environment, timeout=120)
+    resumed = make_trainer(SHARED, data, tmp_path / "two")
+    assert_same(alone, resumed.run(), tolerance=2e-5)
+    losses = [np.array([float(loss) for _, loss in log_of(tmp_path / name)]) for name in ("alone", "two")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert len(losses[1]) == SHARED.steps
+
+
+def test_gradients_of_passes_are_averaged(data, tmp_path):
+    """One batch of equal scans is one pass of any of them."""
+    unchanged = AugmentationConfig(False, False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    same = replace(data, files=[data.files[0]] * 4, augmentation=unchanged)
+    sgd = OptimizerConfig(kind="sgd", learning_rate=0.1, momentum=0.0, weight_decay=0.0, gradient_clip=0.0)
+    one = replace(CONFIG, steps=1, batch_size=1, average=0.0, optimizer=sgd)
+    four = replace(one, batch_size=4, scans_per_pass=1)
+    assert_same(
+        make_trainer(one, same, tmp_path / "one").run(), make_trainer(four, same, tmp_path / "four").run(), 1e-6
+    )
+
+
+def test_passes_must_fit_the_processes(data, tmp_path):
+    with pytest.raises(ConfigError, match="2 passes, which 3 processes cannot share"):
+        make_trainer(SHARED, data, tmp_path, ProcessGroup(0, 3))
+    with pytest.raises(ConfigError, match="batch_size 4 must be a multiple of scans_per_pass 3"):
+        replace(SHARED, scans_per_pass=3)
+
+
+def test_epochs_count_the_data(data, tmp_path):
+    config = replace(CONFIG, steps=0, epochs=2, batch_size=4)
+    trainer = make_trainer(config, data, tmp_path / "run")
+    assert trainer.steps == 3
+    trainer.run()
+    chosen = [i for step in range(3) for i in trainer._chosen(step, 0)]
+    assert sorted(chosen) == sorted(list(range(6)) * 2)
+    with pytest.raises(ConfigError, match="either steps or epochs"):
+        replace(CONFIG, epochs=2)
+
+
+def test_only_the_head_is_trained_when_probing(data, tmp_path):
+    trainer = make_trainer(replace(CONFIG, steps=4, only_head=True), data, tmp_path / "run")
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run()
+    changed = {name for name, value in trainer.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"head.weight", "head.bias"}
 
 
 def test_another_config_does_not_continue_a_run(data, tmp_path):
-    Trainer(replace(CONFIG, steps=2), AugmentationConfig(), data, tmp_path / "run").run()
+    make_trainer(replace(CONFIG, steps=2), data, tmp_path / "run").run()
     with pytest.raises(InputError, match="other settings"):
-        Trainer(CONFIG, AugmentationConfig(), data, tmp_path / "run").run()
+        make_trainer(CONFIG, data, tmp_path / "run").run()
 
 
 def test_no_scans_is_an_error(data, tmp_path):
     with pytest.raises(InputError, match="label stage"):
-        Trainer(CONFIG, AugmentationConfig(), replace(data, files=[]), tmp_path)
+        make_trainer(CONFIG, replace(data, files=[]), tmp_path)
 
 
 def test_a_damaged_scan_is_named(tmp_path):

@@ -1,0 +1,98 @@
+"""Learning from labels: cross-entropy and Lovász-softmax on the labelled voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ov_seg_ros.core.data_types import IGNORE_ID
+from ov_seg_ros.core.voxels import VoxelGrid
+from training.student.augmentation import AugmentationConfig, augment
+from training.student.examples import Batch, LabelledScan, make_batch
+from training.student.losses import lovasz_softmax, weighted_cross_entropy
+from training.student.minkunet import MinkUNet
+
+
+@dataclass(frozen=True)
+class LabelLossConfig:
+    """Settings of the loss on labelled voxels.
+
+    Attributes:
+        lovasz: weight of the Lovász-softmax term beside the cross-entropy.
+        lovasz_voxels: at most so many random labelled voxels enter that term, 0 = all.
+        rare_class_power: class weights are frequency ** -power, frequencies taken from the labels trained on.
+        trust: weigh each voxel by the confidence and agreement of its labels; otherwise all count the same.
+    """
+
+    lovasz: float = 1.0
+    lovasz_voxels: int = 16384
+    rare_class_power: float = 0.35
+    trust: bool = True
+
+
+@dataclass(frozen=True)
+class LabelledScans:
+    """Files of labelled scans and how they become voxels."""
+
+    files: Sequence[Path]
+    grid: VoxelGrid
+    point_features: tuple[str, ...]
+    num_classes: int
+    with_color: bool
+    augmentation: AugmentationConfig
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def load(self, index: int) -> LabelledScan:
+        """Reads one labelled scan."""
+        return LabelledScan.load(self.files[index], self.with_color)
+
+    def make_batch(self, indices: Sequence[int], num_levels: int, rng: np.random.Generator) -> Batch:
+        """The scans at ``indices``, augmented and voxelised side by side."""
+        scans = [augment(self.load(i), self.augmentation, rng) for i in indices]
+        return make_batch(scans, self.grid, self.point_features, num_levels, self.num_classes)
+
+    def class_weights(self, rare_class_power: float) -> NDArray[np.float32]:
+        """(C,) frequency ** -power of the labels in about a hundred scans, largest 1; 0 for classes without labels."""
+        counts = np.zeros(self.num_classes)
+        for index in range(0, len(self), max(1, len(self) // 100)):
+            counts += np.bincount(self.load(index).class_id, minlength=256)[: self.num_classes]
+        frequency = np.maximum(counts, 1) / counts.sum().clip(min=1)
+        weight = np.where(counts > 0, frequency**-rare_class_power, 0)
+        return (weight / weight.max().clip(min=1e-9)).astype(np.float32)
+
+
+class LabelObjective:
+    """Cross-entropy plus Lovász-softmax (AFOV, Sec. 3.3) of a network's logits."""
+
+    def __init__(self, network: MinkUNet, config: LabelLossConfig, class_weight: NDArray[np.float32]) -> None:
+        """Binds the loss to a network.
+
+        Args:
+            network: voxel features to (V, C) logits.
+            config: settings of the loss.
+            class_weight: (C,), see ``LabelledScans.class_weights``.
+        """
+        self.network, self.config = network, config
+        self._class_weight = torch.from_numpy(class_weight)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar loss of a batch, and its terms."""
+        logits = self.network(batch.features, batch.tables).float()
+        labelled = torch.nonzero((batch.class_id != IGNORE_ID) & (batch.weight > 0)).squeeze(1)
+        logits, target = logits.index_select(0, labelled), batch.class_id[labelled]
+        weight = batch.weight[labelled] if self.config.trust else torch.ones_like(batch.weight[labelled])
+        entropy = weighted_cross_entropy(logits, target, weight, self._class_weight.to(logits.device))
+        if self.config.lovasz_voxels and len(target) > self.config.lovasz_voxels:
+            # Drawn on the CPU, so that a run on a GPU sees the same voxels.
+            some = torch.randperm(len(target))[: self.config.lovasz_voxels].to(logits.device)
+            logits, target = logits[some], target[some]
+        overlap = lovasz_softmax(logits.softmax(dim=1), target)
+        return entropy + self.config.lovasz * overlap, {"cross_entropy": entropy, "lovasz": overlap}
