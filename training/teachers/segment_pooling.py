@@ -156,6 +156,7 @@ def segments_from_scores(
     dictionary: ClassDictionary,
     image_size: tuple[int, int],
     activation: Activation = "softmax",
+    void_below: float = 0.0,
 ) -> TeacherSegments:
     """One segment per text that wins a pixel of a score map enlarged to the image.
 
@@ -166,6 +167,7 @@ def segments_from_scores(
         image_size: (H, W).
         activation: what makes probabilities of scores: softmax over the texts (logits with their scale applied),
             sigmoid, or none.
+        void_below: pixels whose highest probability is lower are void.
 
     Raises:
         InputError: the number of maps is not the number of texts, or they hold NaN.
@@ -181,6 +183,7 @@ def segments_from_scores(
         elif activation == "sigmoid":
             band = torch.sigmoid(band)
         best, text = band.max(dim=0)
+        text[best < void_below] = -1
         text_map[rows], confidence_map[rows] = text.cpu().numpy(), best.cpu().numpy()
     return segments_from_labels(text_map, confidence_map, features_low, dictionary, image_size)
 
