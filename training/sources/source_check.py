@@ -140,10 +140,10 @@ def _check_cameras(samples: list[Sample]) -> Iterator[Finding]:
         for image in sample.images:
             cameras.setdefault(image.name, []).append((sample, image))
     for name, pairs in cameras.items():
-        sample, image = pairs[0]
-        where = f"{sample.key}, camera {name}"
+        where = f"{pairs[0][0].key}, camera {name}"
         try:
-            check_transform(image.camera_from_lidar, "camera_from_lidar")
+            for _, image in pairs:
+                check_transform(image.camera_from_lidar, "camera_from_lidar")
         except InputError as error:
             yield Finding(ERROR, where, str(error))
             continue

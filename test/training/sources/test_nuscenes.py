@@ -12,10 +12,11 @@ from PIL import Image
 from ov_seg_ros.bags.convert import convert_source
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.bags.sample_stream import SampleStream
-from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.errors import ConfigError, InputError
 from training.sources.nuscenes import NuScenes, is_nuscenes
 from training.sources.nuscenes_axes import SENSOR_FROM_LIDAR, Box3d, turn_points
 from training.sources.nuscenes_keyframe import NuScenesKeyframe, is_nuscenes_keyframe
+from training.sources.nuscenes_splits import NuScenesSelection
 
 SHARED = Path(os.environ.get("OV_SEG_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 REAL = SHARED / "data" / "nuscenes" / "scene-0061_first"
@@ -153,6 +154,78 @@ def test_several_scenes_need_a_choice(tmp_path):
     shutil.copytree(root / "v1.0-mini", root / "v1.0-trainval")
     with pytest.raises(InputError, match="holds several versions; choose one"):
         NuScenes(root)
+
+
+def rename_version(root, name):
+    (root / "v1.0-mini").rename(root / name)
+    return root
+
+
+def test_a_split_of_many_scenes(tmp_path):
+    """scene-0002 and scene-0001 are of train, scene-0003 of val; the table is in no order."""
+    scenes = ("scene-0002", "scene-0003", "scene-0001")
+    root = rename_version(write_tables(tmp_path / "n", scenes), "v1.0-trainval")
+    source = NuScenes(root, selection=NuScenesSelection("train"))
+    assert (source.name, len(source), source.scene_names) == ("nuscenes_train", 4, ("scene-0002", "scene-0001"))
+    keys = [source.load_sample(i).key for i in range(4)]
+    assert keys == [f"nuscenes_train/{s}_{n:06d}" for s in ("scene-0002", "scene-0001") for n in (0, 1)]
+    stamps = [source.load_sample(i).cloud.stamp_ns // 1000 - 10**15 for i in range(4)]
+    assert stamps == [0, 500_000, 2 * 10**9, 2 * 10**9 + 500_000]
+    assert source.tokens(2) == {"LIDAR_TOP": "scene-0001/0/0", "CAM_FRONT": "scene-0001/0/1"}
+    every_second = NuScenes(root, selection=NuScenesSelection("train", skip=2))
+    assert (every_second.scene_names, every_second.name) == (("scene-0001",), "nuscenes_train_skip2")
+    assert every_second.load_sample(0).key == "nuscenes_train_skip2/scene-0001_000000"
+    assert NuScenes(root, selection=NuScenesSelection("val")).scene_names == ("scene-0003",)
+    assert len(NuScenes(root, selection=NuScenesSelection())) == 6
+    one = NuScenes(root, selection=NuScenesSelection(scenes=("scene-0003",)))
+    assert one.load_sample(1).key == NuScenes(root, "scene-0003").load_sample(1).key == "nuscenes_scene-0003/000001"
+
+
+def test_several_scenes_are_no_recording(tmp_path):
+    source = NuScenes(write_tables(tmp_path / "n", ("scene-0001", "scene-0002")), selection=NuScenesSelection())
+    with pytest.raises(InputError, match=r"holds 2 scenes, each with its own calibration; choose one: .*n:scene-0001"):
+        convert_source(source, tmp_path / "out")
+
+
+def test_the_split_chooses_the_version(tmp_path):
+    root = write_tables(tmp_path / "n", ("scene-0061", "scene-0103"))
+    shutil.copytree(root / "v1.0-mini", root / "v1.0-trainval")
+    assert NuScenes(root, selection=NuScenesSelection("mini_val")).scene_names == ("scene-0103",)
+    assert NuScenes(root, selection=NuScenesSelection("train")).scene_names == ("scene-0061",)
+    assert len(NuScenes(root, selection=NuScenesSelection(version="v1.0-mini"))) == 4
+    with pytest.raises(InputError, match="holds several versions; choose one"):
+        NuScenes(root, selection=NuScenesSelection())
+    with pytest.raises(
+        InputError, match=r"has no version v1.0-test \(split test belongs to it\); download it, or choose"
+    ):
+        NuScenes(root, selection=NuScenesSelection("test"))
+    with pytest.raises(InputError, match=r"split val belongs to v1.0-trainval, got .*v1.0-mini"):
+        NuScenes(root, selection=NuScenesSelection("val", version="v1.0-mini"))
+
+
+def test_labels_in_an_unknown_space(root):
+    with pytest.raises(ConfigError, match=r"there are nuscenes_lidarseg_to_nuscenes16"):
+        NuScenes(root, labels="nuscenes17")
+
+
+def test_an_image_of_another_size_than_its_calibration(root):
+    Image.new("RGB", (8, 9)).save(root / "samples" / "image.jpg")
+    with pytest.raises(InputError, match=r"image.jpg has 8 x 9 pixels, its calibration is for 16 x 9"):
+        NuScenes(root).load_sample(0)
+    (root / "samples" / "image.jpg").unlink()
+    with pytest.raises(InputError, match=r"image.jpg does not exist"):
+        NuScenes(root).load_sample(0)
+    (root / "samples" / "scan.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"scan.bin is empty"):
+        NuScenes(root).load_sample(0)
+
+
+def test_labels_out_of_range(root):
+    label_file = {"sample_data_token": "scene-0001/0/0", "filename": "lidarseg.bin"}
+    (root / "v1.0-mini" / "lidarseg.json").write_text(json.dumps([label_file]))
+    np.array([17, 32], np.uint8).tofile(root / "lidarseg.bin")
+    with pytest.raises(InputError, match=r"lidarseg.bin: ids 32 are none of nuscenes_lidarseg"):
+        NuScenes(root).load_sample(0)
 
 
 def test_damaged_tables_and_files(root):
