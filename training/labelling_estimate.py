@@ -42,10 +42,11 @@ class DiskEstimate:
         return round(self.images * self.bytes_per_image)
 
     def __str__(self) -> str:
-        hours = self.images * self.seconds_per_image / 3600
+        seconds = self.images * self.seconds_per_image
+        took = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
         return (
             f"{self.samples} samples, {self.images} images: {format_bytes(self.total_bytes)} on disk "
-            f"({format_bytes(self.bytes_per_image)} per image), {hours:.2f} h on one process"
+            f"({format_bytes(self.bytes_per_image)} per image), {took} of the teacher in one process"
         )
 
 
