@@ -92,6 +92,11 @@ class ConfusionMatrix:
         present = self.counts.sum(axis=1) > 0
         return float(self.iou()[present].mean()) if present.any() else float("nan")
 
+    def iou_fair(self) -> NDArray[np.float64]:
+        """The terms of ``miou_fair``: (C,) in [0, 1], 0 for classes predicted but never true, NaN for those neither."""
+        hits, union = self._hits_and_union(None)
+        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+
     def miou_fair(self, class_ids: Sequence[int] | None = None) -> float:
         """Mean IoU over the classes that the truth or the prediction holds, in [0, 1]; NaN if there are none.
 

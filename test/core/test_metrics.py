@@ -93,3 +93,54 @@ def test_matches_counting_by_sets_and_adds_up(pairs: list[tuple[int, int]], cut:
             assert value == pytest.approx(len(truth & predicted) / len(truth | predicted))
         else:
             assert np.isnan(value)
+
+
+def test_three_conventions_by_hand():
+    """Class 0: 1 of 3; class 1: 2 of 4; class 2: predicted once, never true; class 3: neither."""
+    matrix = filled([0, 0, 0, 1, 1, 255, 1], [0, 1, 255, 1, 1, 2, 2], 4)
+    assert matrix.miou() == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert matrix.miou_fair() == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
+    assert matrix.miou_afov() == pytest.approx((1 / 3 + 1 / 2 + 0 + 1) / 4)
+    np.testing.assert_allclose(matrix.iou_fair(), [1 / 3, 1 / 2, 0, np.nan])
+
+
+def test_precision_recall_accuracy_by_hand():
+    matrix = filled([0, 0, 0, 1, 1, 255, 1], [0, 1, 255, 1, 1, 2, 2], 4)
+    np.testing.assert_allclose(matrix.precision(), [1, 2 / 3, 0, np.nan])
+    np.testing.assert_allclose(matrix.recall(), [1 / 3, 2 / 3, np.nan, np.nan])
+    assert matrix.accuracy() == pytest.approx(3 / 6)
+    rows = matrix.normalized_rows()
+    np.testing.assert_allclose(rows[:2], [[1 / 3, 1 / 3, 0, 0, 1 / 3], [0, 2 / 3, 1 / 3, 0, 0]])
+    assert np.isnan(rows[2:]).all()
+
+
+def test_means_over_some_classes():
+    matrix = filled([0, 0, 1], [0, 2, 1])
+    assert matrix.miou_fair() == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert matrix.miou_fair([0, 1]) == pytest.approx(3 / 4)  # class 2 cannot be true: inventing it costs class 0 alone
+    assert matrix.miou_afov([1]) == 1
+    with pytest.raises(InputError, match=r"class_ids must be some of 0 to 2, got \[3\]"):
+        matrix.miou_fair([3])
+    with pytest.raises(InputError, match=r"got \[\]"):
+        matrix.miou_afov([])
+
+
+def test_scores_of_nothing():
+    matrix = ConfusionMatrix(2)
+    assert np.isnan([matrix.miou_fair(), matrix.accuracy(), *matrix.precision(), *matrix.recall()]).all()
+    assert matrix.miou_afov() == 1  # the gift to empty sets
+
+
+@given(st.lists(st.tuples(ids, ids), max_size=60))
+def test_afov_formula_on_shifted_ids(pairs: list[tuple[int, int]]):
+    """As released: ids shifted by one, 0 = ignore; its row zeroed; union 0 counts as 1; mean without class 0."""
+    counts = np.zeros((5, 5))
+    for truth, prediction in pairs:
+        counts[0 if truth == IGNORE_ID else truth + 1, 0 if prediction == IGNORE_ID else prediction + 1] += 1
+    counts[0] = 0
+    union = counts.sum(1) + counts.sum(0) - np.diag(counts)
+    iou = np.array([hit / u if u else 1.0 for hit, u in zip(np.diag(counts), union, strict=True)])
+    matrix = filled([t for t, _ in pairs], [p for _, p in pairs], 4)
+    assert matrix.miou_afov() == pytest.approx(iou[1:].mean())
+    if len({t for t, _ in pairs} - {IGNORE_ID}) == 4:
+        assert matrix.miou_afov() == pytest.approx(matrix.miou()) == pytest.approx(matrix.miou_fair())
