@@ -61,7 +61,7 @@ def make_trainer(config, data, out, group=None):
 
 
 def assert_same(one, other, tolerance=0.0):
-    """Equal weights and statistics; the norms' counters of passes differ with the number of processes and mean nothing."""
+    """Equal weights and statistics; the counters of passes depend on the number of processes and mean nothing."""
     for name, value in one.state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
