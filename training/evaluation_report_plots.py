@@ -37,7 +37,7 @@ def plot_classes(rows: Mapping[str, Evaluation], path: Path) -> None:
         position = np.arange(len(names)) - 0.4 + (number + 0.5) * thickness
         axes.barh(position, np.nan_to_num(values), thickness, label=f"{name} (mIoU {mean:.1f} %)")
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(xlim=(0, 100), xlabel="IoU, %")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", frameon=False)

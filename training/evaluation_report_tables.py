@@ -46,14 +46,14 @@ def markdown_table(columns: Sequence[str], values: Mapping[str, Sequence[float]]
 
     Args:
         columns: K titles.
-        values: K shares per method; NaN = no value. Values that print the same are equally good, and one method alone
-            is not the best of anything.
+        values: K shares per method; NaN = no value. Values that print the same are equally good; 0 is not, nor is
+            one method alone the best of anything.
     """
     lines = ["| method | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     percent = np.array([[round(100 * value, 1) for value in row] for row in values.values()]).reshape(-1, len(columns))
     best = np.nanmax(np.where(np.isnan(percent), -1.0, percent), axis=0)
     for name, row in zip(values, percent, strict=True):
-        cells = [_cell(value, len(values) > 1 and value == top) for value, top in zip(row, best, strict=True)]
+        cells = [_cell(value, len(values) > 1 and value == top > 0) for value, top in zip(row, best, strict=True)]
         lines.append(f"| {name.replace('|', '/')} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -42,7 +42,7 @@ def test_a_table_by_hand():
         "| method | a | b | c |",
         "|---|---:|---:|---:|",
         "| one | **50.0** | – | 12.3 |",
-        "| two / 2 | **50.0** | **0.0** | **20.0** |",
+        "| two / 2 | **50.0** | 0.0 | **20.0** |",
     ]
     assert "**" not in markdown_table(["a"], {"alone": [0.5]})
     assert "**" not in markdown_table(["a"], {"x": [math.nan], "y": [math.nan]})
@@ -63,7 +63,7 @@ def test_the_folder(tmp_path):
     text = (folder / "evaluation.md").read_text()
     # road 8/9 and 4/8, cone 1/2 and 1/2; the tree is predicted by the second alone: 0; AFOV gives the first 1 for it
     assert "| TMP + AFI | **69.4** | **79.6** | **88.9** | **50.0** | – |" in text
-    assert "| lifted | 33.3 | 33.3 | 50.0 | **50.0** | **0.0** |" in text
+    assert "| lifted | 33.3 | 33.3 | 50.0 | **50.0** | 0.0 |" in text
     assert "| method | mIoU | mIoU (AFOV) | road | traffic cone | tree |" in text
     assert "| method | 0-10 m | 10+ m |" in text
     assert "| TMP + AFI | **69.4** | – | **69.4** |" not in text  # by range there are two columns
