@@ -64,7 +64,7 @@ def read_calibration(path: Path) -> Calibration:
         InputError: the file does not exist.
     """
     if not path.is_file():
-        raise InputError(f"calibration {path} does not exist")
+        raise InputError(f"calibration {path} does not exist; unpack the calibration files of the data set again")
     values = {}
     for line in path.read_text(errors="replace").splitlines():
         name, _, numbers = line.partition(":")

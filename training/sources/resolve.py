@@ -10,6 +10,7 @@ from typing import Any
 from ov_seg_ros.bags.sample_stream import SampleStreamOptions
 from ov_seg_ros.bags.storage import is_recording
 from ov_seg_ros.core.errors import ConfigError, InputError
+from training.sources.indoor_bins import IndoorBins, is_indoor_bins
 from training.sources.kitti_object import KittiObject, is_kitti_object
 from training.sources.kitti_raw import KittiRaw, is_kitti_raw
 from training.sources.nuscenes import NuScenes, is_nuscenes
@@ -17,6 +18,9 @@ from training.sources.nuscenes_keyframe import NuScenesKeyframe, is_nuscenes_key
 from training.sources.nuscenes_splits import NuScenesSelection
 from training.sources.protocol import Source
 from training.sources.recording import RecordingSource
+from training.sources.rgbd import RgbdConfig, RgbdSequence, is_rgbd
+from training.sources.s3dis import S3dis, is_s3dis
+from training.sources.scannet import ScanNet, ScanNetConfig, is_scannet
 from training.sources.semantickitti import SemanticKitti, is_semantickitti
 from training.sources.semantickitti_dataset import (
     SemanticKittiDataset,
@@ -138,6 +142,28 @@ def _open_kitti_raw(spec: SourceSpec) -> Source:
     return KittiRaw(spec.path)
 
 
+def _open_scannet(spec: SourceSpec) -> Source:
+    return ScanNet(spec.path, spec.take(ScanNetConfig)[0])
+
+
+@dataclass(frozen=True)
+class _S3disOptions:
+    areas: tuple[int, ...] = ()
+
+
+def _open_s3dis(spec: SourceSpec) -> Source:
+    return S3dis(spec.path, spec.take(_S3disOptions)[0].areas)
+
+
+def _open_indoor_bins(spec: SourceSpec) -> Source:
+    spec.refuse_unknown(())
+    return IndoorBins(spec.path)
+
+
+def _open_rgbd(spec: SourceSpec) -> Source:
+    return RgbdSequence(spec.path, spec.take(RgbdConfig)[0])
+
+
 _KINDS: tuple[_Kind, ...] = (
     _Kind("recording", "a recording (metadata.yaml, .mcap, .db3, .bag)", is_recording, _open_recording),
     _Kind("drive", "a synthetic drive (drive.json)", _is_synthetic_folder, _open_synthetic_folder),
@@ -156,6 +182,10 @@ _KINDS: tuple[_Kind, ...] = (
         is_kitti_raw,
         _open_kitti_raw,
     ),
+    _Kind("scannet", "ScanNet (scene*/*_vh_clean_2.ply)", is_scannet, _open_scannet),
+    _Kind("s3dis", "S3DIS (Annotations/*.txt of a room, an area or all)", is_s3dis, _open_s3dis),
+    _Kind("indoor_bins", "prepared scenes of ScanNet or S3DIS (points/*.bin)", is_indoor_bins, _open_indoor_bins),
+    _Kind("rgbd", "frames with depth and poses (color/, depth/, pose/, frame-*.depth.png)", is_rgbd, _open_rgbd),
 )
 
 

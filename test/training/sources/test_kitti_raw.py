@@ -128,6 +128,25 @@ def test_damaged_and_missing_files(drive):
         KittiRaw(drive)
 
 
+def test_files_that_do_not_belong_together(drive):
+    Image.new("RGB", (10, 20)).save(drive / "image_02" / "data" / "0000000000.png")
+    with pytest.raises(InputError, match=r"0000000000.png has 10 x 20 pixels, its calibration is for 20 x 10"):
+        KittiRaw(drive).load_sample(0)
+    (drive / "oxts" / "data").mkdir(parents=True)
+    (drive / "oxts" / "data" / "0000000001.txt").write_text("49.0 8.0 110 0 0")
+    with pytest.raises(InputError, match=r"0000000001.txt: expected at least 6 numbers .*, got 5"):
+        KittiRaw(drive).load_sample(1)
+    (drive / "oxts" / "data" / "0000000001.txt").write_text("49.0 8.0 110 0 0 0")
+    with pytest.raises(InputError, match=r"calib_imu_to_velo.txt does not exist; unpack the calibration"):
+        KittiRaw(drive).load_sample(1)
+    (drive / "oxts" / "data" / "readme.txt").write_text("49.0 8.0 110 0 0 0")
+    with pytest.raises(InputError, match=r"readme.txt: files of oxts are named by their frame"):
+        KittiRaw(drive).load_sample(1)
+    (drive / "velodyne_points" / "data" / "0000000000.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"0000000000.bin is empty; copy it again"):
+        KittiRaw(drive).load_sample(0)
+
+
 def test_folders_that_are_none(tmp_path):
     assert not is_kitti_raw(tmp_path)
     with pytest.raises(InputError, match="is no KITTI raw folder"):
