@@ -31,6 +31,8 @@ OBJECT_NAMES = (
 class AfiConfig:
     """Settings of ``refine_afi``; the defaults of the fields are the constants of AFOV's released code.
 
+    ``AfiConfig.default()`` is what to use, ``AfiConfig.released()`` what to compare with the paper.
+
     Attributes:
         base_count: the level sizes are this, divided by ``decimation`` once per stage.
         decimation: how many times fewer points each level has.
@@ -107,6 +109,21 @@ class AfiConfig:
     def released(cls) -> AfiConfig:
         """The method as AFOV's code runs it on nuScenes."""
         return cls()
+
+    @classmethod
+    def default(cls) -> AfiConfig:
+        """Gentler: one stage of many centres, more weight for own votes, no rule for the ground beside the vehicle.
+
+        Chosen on four synthetic drives; docs/afi.md compares it with the released constants on others.
+        """
+        return cls(
+            base_count=24576,
+            num_stages=1,
+            num_neighbors=10,
+            skip_weight_inexact=0.1,
+            near_ground=False,
+            ego_radius=0.0,
+        )
 
     def level_sizes(self, num_points: int) -> tuple[int, ...]:
         """Number of points per level, finest first, beginning with the scan itself.

@@ -131,9 +131,33 @@ def _next_level(below: Level, size: int, sphere: NDArray[np.float64], config: Af
 def _find_neighbors(below: Level, centers: NDArray, sphere: NDArray[np.float64], config: AfiConfig) -> _Neighborhood:
     count = min(config.num_neighbors, len(below.points))
     distance, index = below.tree.query(below.points[centers], k=np.arange(1, count + 1))
-    offset = below.points[index] - below.points[centers][:, None]
-    unit = offset / (distance + TINY)[..., None]
-    return _Neighborhood(index, unit, distance, np.argmax(unit @ sphere.T, axis=2))  # offset 0: bin 0
+    unit, bins = _sort_by_direction(below.points, centers, index, sphere)
+    return _Neighborhood(index, unit, distance, bins)
+
+
+@njit(cache=True, nogil=True)
+def _sort_by_direction(points, centers, neighbors, sphere):  # type: ignore[no-untyped-def]
+    """Unit vectors from centres to neighbours (M, K, 3), and which direction of the sphere is nearest (M, K)."""
+    unit = np.zeros((*neighbors.shape, 3))
+    bins = np.zeros(neighbors.shape, np.int64)
+    for c in range(neighbors.shape[0]):
+        for j in range(neighbors.shape[1]):
+            squared = 0.0
+            for axis in range(3):
+                unit[c, j, axis] = points[neighbors[c, j], axis] - points[centers[c], axis]
+                squared += unit[c, j, axis] ** 2
+            if squared == 0:
+                continue  # no direction: bin 0
+            nearest = -np.inf
+            for axis in range(3):
+                unit[c, j, axis] /= np.sqrt(squared) + TINY
+            for b in range(len(sphere)):
+                x, y, z = unit[c, j]
+                cosine = x * sphere[b, 0] + y * sphere[b, 1] + z * sphere[b, 2]
+                if cosine > nearest:
+                    nearest = cosine
+                    bins[c, j] = b
+    return unit, bins
 
 
 @njit(cache=True, nogil=True)
@@ -150,10 +174,15 @@ def _gather_offsets(bins, unit, distance, num_bins):  # type: ignore[no-untyped-
                 direction[c, bins[c, j], axis] += unit[c, j, axis] * distance[c, j]
         count[c, 0] -= 1  # the centre itself
         for b in range(num_bins):
-            if count[c, b] > 0:
-                direction[c, b] /= count[c, b]
-            length[c, b] = np.sqrt((direction[c, b] ** 2).sum())
-            direction[c, b] /= length[c, b] + TINY
+            if count[c, b] == 0:
+                continue
+            squared = 0.0
+            for axis in range(3):
+                direction[c, b, axis] /= count[c, b]
+                squared += direction[c, b, axis] ** 2
+            length[c, b] = np.sqrt(squared)
+            for axis in range(3):
+                direction[c, b, axis] /= length[c, b] + TINY
     return count, length, direction
 
 
@@ -204,13 +233,18 @@ def _pool(votes, neighbors, bins, neighbor_weight, bin_weight):  # type: ignore[
     num_classes = votes.shape[1]
     pooled = np.zeros((num_centers, num_classes))
     largest = np.zeros((num_centers, num_classes))
+    sums = np.empty((num_bins, num_classes))
     for c in range(num_centers):
-        sums = np.zeros((num_bins, num_classes))
+        sums[:] = 0
         for j in range(neighbors.shape[1]):
-            sums[bins[c, j]] += neighbor_weight[c, j] * votes[neighbors[c, j]]
-            largest[c] = np.maximum(largest[c], votes[neighbors[c, j]])
+            for k in range(num_classes):
+                vote = votes[neighbors[c, j], k]
+                sums[bins[c, j], k] += neighbor_weight[c, j] * vote
+                largest[c, k] = max(largest[c, k], vote)
         total = bin_weight[c].sum()
         for b in range(num_bins):
-            if bin_weight[c, b] > 0 and sums[b].sum() > 0:
-                pooled[c] += bin_weight[c, b] / total * sums[b] / sums[b].sum()
+            cast = sums[b].sum()
+            if bin_weight[c, b] > 0 and cast > 0:
+                for k in range(num_classes):
+                    pooled[c, k] += bin_weight[c, b] / (total * cast) * sums[b, k]
     return pooled, largest

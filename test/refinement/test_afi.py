@@ -61,10 +61,11 @@ def test_equals_the_literal_version(seed):
     np.testing.assert_array_equal(fast.argmax(axis=1), literal.argmax(axis=1))
 
 
-def test_one_wrong_label_on_a_plane_heals():
+@pytest.mark.parametrize("config", [ANYWHERE, AfiConfig.default()])
+def test_one_wrong_label_on_a_plane_heals(config):
     points, given_labels = plane(), labels(900, ROAD)
     given_labels[465] = PERSON
-    assert (refine_afi(points, given_labels, SPACE, ANYWHERE) == ROAD).all()
+    assert (refine_afi(points, given_labels, SPACE, config) == ROAD).all()
 
 
 def test_a_point_with_nothing_on_its_lines_keeps_its_label():

@@ -25,6 +25,12 @@ def test_no_level_has_more_points_than_the_one_below(points, sizes):
     assert AfiConfig.released().level_sizes(points) == sizes
 
 
+def test_the_default_needs_no_ground_classes():
+    assert AfiConfig.default().level_sizes(34_000) == (34_000, 8192)
+    indoors = LabelSpace("indoors", ("chair", "lamp"), ((0, 0, 0),) * 2)
+    assert not AfiConfig.default().ground_mask(indoors).any()
+
+
 def test_levels_never_run_empty():
     assert AfiConfig(base_count=9, num_stages=4).level_sizes(100) == (100, 3, 1, 1, 1)
 
