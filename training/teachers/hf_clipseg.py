@@ -78,7 +78,8 @@ class ClipSegTeacher:
         self.config = config
         self.dictionary = dictionary
         self._device = choose_device(config.device)
-        self._network = load_network("CLIPSegForImageSegmentation", config.weights, self._device)
+        name = "CLIPSegForImageSegmentation"
+        self._network = load_network(name, ("clipseg",), config.weights, self._device)
         patch = self._network.config.vision_config.patch_size
         if config.input_size % patch:
             raise ConfigError(f"clipseg: input_size must be a multiple of the patch {patch}, got {config.input_size}")

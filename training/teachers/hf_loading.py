@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'transformers>=5'"
 
 
-def load_network(class_name: str, source: str, device: Any) -> Any:
+def load_network(class_name: str, model_types: tuple[str, ...], source: str, device: Any) -> Any:
     """A network in evaluation mode, float32, without gradients, every parameter from the checkpoint.
 
     Args:
         class_name: of the transformers library ("Sam3Model").
+        model_types: of the configurations that the class reads ("sam3").
         source: name on the hub ("facebook/sam3"), downloaded once to its cache, or a folder of ``save_pretrained``.
         device: torch device.
 
@@ -34,7 +35,12 @@ def load_network(class_name: str, source: str, device: Any) -> Any:
     """
     network_class = _class(class_name)
     try:
+        found = _class("AutoConfig").from_pretrained(source).model_type
+        if found not in model_types:
+            raise ModelError(f"checkpoint {source!r} is a {found}, {class_name} needs a {' or '.join(model_types)}")
         network, report = network_class.from_pretrained(source, output_loading_info=True)
+    except ModelError:
+        raise
     except Exception as error:  # the hub, safetensors, the file system and the configuration have their own errors
         raise _not_loaded(f"{class_name} from {source!r}", source, error) from error
     unfit = [*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])]

@@ -40,7 +40,7 @@ class Sam3Config:
             "semantic" (the semantic head: per pixel the text with the highest probability).
         score_threshold: instances below this score are dropped; with "semantic", pixels below it are void.
         visible_share: see ``paint_instances``.
-        text_batch: texts asked for at once; each takes about 0.5 GB at 1008 x 1008 in float32.
+        text_batch: texts asked for at once; by its map sizes each takes about 0.5 GB in float32.
         half_precision: bfloat16 on a GPU.
         device: auto, cpu, cuda or cuda:N.
     """
@@ -88,7 +88,7 @@ class Sam3Teacher:
         self.config = config
         self.dictionary = dictionary
         self._device = choose_device(config.device)
-        self._network = load_network("Sam3Model", config.weights, self._device)
+        self._network = load_network("Sam3Model", ("sam3", "sam3_video"), config.weights, self._device)
         length = self._network.config.text_config.max_position_embeddings
         ids, mask = tokenize(load_tokenizer(config.weights), dictionary.texts, length)
         self._mask = mask.to(self._device)
