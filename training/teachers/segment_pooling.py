@@ -8,13 +8,11 @@ their small maps or few queries to that map, so the sums over the pixels of a se
 * queries with masks: sum over pixels of ``sum_q embedding_q sigmoid(mask_q)`` is ``sum_q embedding_q
   (sum over pixels of sigmoid(mask_q))``, ``segments_from_queries``.
 
-Maps per text or per query are enlarged in bands of rows and thrown away. Enlarging is bilinear with pixel centres at
-(i + 0.5), edges repeated: ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)``.
+Maps per text or per query are enlarged in bands of rows and thrown away (see ``map_enlargement``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import TeacherSegments
 from ov_seg_ros.core.errors import InputError
+from training.teachers.map_enlargement import cell_weights, enlarge_in_bands, enlarge_nearest
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from training.dictionary import ClassDictionary
 
 Activation = Literal["softmax", "sigmoid", "none"]
-
-BAND_BYTES = 64 * 2**20
-"""Memory that the maps of one band of rows may take."""
 
 
 def segments_from_labels(
@@ -63,8 +59,8 @@ def segments_from_labels(
     texts = len(dictionary.text_class)
     if text_map.size and (text_map.min() < -1 or text_map.max() >= texts):
         raise InputError(f"text_map must hold -1..{texts - 1} (texts), got {text_map.min()}..{text_map.max()}")
-    text_map = _enlarge_nearest(text_map, image_size).astype(np.int64)
-    confidence_map = _enlarge_nearest(confidence_map, image_size)
+    text_map = enlarge_nearest(text_map, image_size).astype(np.int64)
+    confidence_map = enlarge_nearest(confidence_map, image_size)
     area = np.bincount((text_map + 1).ravel(), minlength=texts + 1)[1:]
     text_id = np.flatnonzero(area)
     number = np.zeros(texts + 1, np.uint16)
@@ -124,32 +120,6 @@ def pool_features(
     return _unit(weights.reshape(count, low.shape[0] * low.shape[1]) @ low.reshape(-1, low.shape[2]).astype(np.float64))
 
 
-def cell_weights(segment_id: NDArray[np.integer[Any]], count: int, cells: tuple[int, int]) -> NDArray[np.float64]:
-    """How much each cell of a small map contributes to each segment: the transpose of bilinear enlargement.
-
-    Args:
-        segment_id: (H, W) 0 = void, 1..count.
-        count: R.
-        cells: (h', w') of the small map.
-
-    Returns:
-        (R, h', w') float64; a segment's weights sum to its area in pixels.
-    """
-    height, width = segment_id.shape
-    left, right, share = _taps(width, cells[1])
-    by_row = np.zeros((count + 1) * height * cells[1])
-    row = segment_id.astype(np.int64) * height + np.arange(height)[:, None]
-    for column, weight in ((left, 1.0 - share), (right, share)):
-        index = row * cells[1] + column
-        by_row += np.bincount(index.ravel(), np.broadcast_to(weight, index.shape).ravel(), by_row.size)
-    top, bottom, share = _taps(height, cells[0])
-    spread = np.zeros((cells[0], height))
-    spread[top, np.arange(height)] = 1.0 - share
-    spread[bottom, np.arange(height)] += share
-    result: NDArray[np.float64] = spread @ by_row.reshape(count + 1, height, cells[1])[1:]
-    return result
-
-
 def segments_from_scores(
     text_scores: NDArray[Any] | torch.Tensor,
     features_low: NDArray[Any] | torch.Tensor | None,
@@ -177,7 +147,7 @@ def segments_from_scores(
     scores = _checked(text_scores, 3, len(dictionary.text_class), "text_scores")
     text_map = np.empty(image_size, np.int64)
     confidence_map = np.empty(image_size, np.float32)
-    for rows, band in _bands(scores, image_size, channels=2 * len(scores)):
+    for rows, band in enlarge_in_bands(scores, image_size, channels=2 * len(scores)):
         if activation == "softmax":
             band = torch.softmax(band, dim=0)
         elif activation == "sigmoid":
@@ -222,7 +192,7 @@ def segments_from_queries(
     text_map = np.empty(image_size, np.int64)
     confidence_map = np.empty(image_size, np.float32)
     mask_sum = np.zeros((texts, len(masks)))
-    for rows, band in _bands(masks, image_size, channels=2 * len(masks) + texts):
+    for rows, band in enlarge_in_bands(masks, image_size, channels=2 * len(masks) + texts):
         mask = torch.sigmoid(band).flatten(1)  # (Q, P)
         score = probabilities.T @ mask  # (T, P)
         best, text = score.max(dim=0)
@@ -238,35 +208,6 @@ def segments_from_queries(
     embedding = _to_numpy(_checked(query_features, 2, len(masks), "query_features"))
     features = _unit(mask_sum[segments.text_id] @ embedding.astype(np.float64))
     return TeacherSegments(segments.segment_id, segments.class_id, segments.confidence, segments.text_id, features)
-
-
-def _bands(maps: torch.Tensor, image_size: tuple[int, int], channels: int) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Enlarges (C, h, w) to (C, H, W) in bands of rows; ``channels`` is how many maps the caller keeps of a band."""
-    import torch
-
-    height, width = image_size
-    step = max(1, BAND_BYTES // (4 * max(1, channels) * width))
-    top, bottom, down = (torch.as_tensor(tap, device=maps.device) for tap in _taps(height, maps.shape[1]))
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
-        share = down[rows].to(torch.float32)[:, None]
-        band = torch.lerp(maps[:, top[rows]].float(), maps[:, bottom[rows]].float(), share)
-        size = (rows.stop - rows.start, width)
-        yield rows, torch.nn.functional.interpolate(band[None], size, mode="bilinear", align_corners=False)[0]
-
-
-def _taps(size: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """For each of ``size`` pixels along one axis: the two cells it lies between, and the share of the second."""
-    position = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0.0, cells - 1.0)
-    first = position.astype(np.int64)
-    return first, np.minimum(first + 1, cells - 1), position - first
-
-
-def _enlarge_nearest(values: NDArray[Any], image_size: tuple[int, int]) -> NDArray[Any]:
-    if values.shape == tuple(image_size):
-        return values
-    row, column = (np.arange(n) * have // n for n, have in zip(image_size, values.shape, strict=True))
-    return values[row[:, None], column[None, :]]
 
 
 def _checked(values: Any, dimensions: int, first: int | None, name: str) -> torch.Tensor:

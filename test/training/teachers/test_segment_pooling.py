@@ -15,6 +15,7 @@ from ov_seg_ros.core.errors import InputError
 
 torch = pytest.importorskip("torch")
 
+from training.teachers import map_enlargement  # noqa: E402
 from training.teachers import segment_pooling as pooling  # noqa: E402
 
 CLASSES = (0, 0, 1, 255, 2)
@@ -67,7 +68,7 @@ def test_text_map_of_bytes_does_not_wrap() -> None:
 
 def test_cell_weights_by_hand() -> None:
     """Two cells over four pixels: pixel centres at -0.25, 0.25, 0.75, 1.25 cells; the outer ones are clamped."""
-    weights = pooling.cell_weights(np.array([[1, 1, 2, 2]]), 2, (1, 2))
+    weights = map_enlargement.cell_weights(np.array([[1, 1, 2, 2]]), 2, (1, 2))
     np.testing.assert_allclose(weights, [[[1.75, 0.25]], [[0.25, 1.75]]])
 
 
@@ -75,26 +76,29 @@ def test_cell_weights_by_hand() -> None:
 @given(
     size=st.tuples(st.integers(1, 23), st.integers(1, 19)),
     cells=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    band=st.sampled_from([1, 1500, 2**26]),
     seed=st.integers(0, 2**31),
 )
 def test_pooled_features_equal_those_of_the_enlarged_map(
-    size: tuple[int, int], cells: tuple[int, int], seed: int
+    size: tuple[int, int], cells: tuple[int, int], band: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
     low = generator.normal(size=(*cells, 6)).astype(np.float32)
     text_map = generator.integers(-1, 5, size)
-    segments = pooling.segments_from_labels(text_map, np.ones(size), low, dictionary(), size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_enlargement, "BAND_BYTES", band)
+        segments = pooling.segments_from_labels(text_map, np.ones(size), low, dictionary(), size)
+        area = [(segments.segment_id == r + 1).sum() for r in range(len(segments.text_id))]
+        weights = map_enlargement.cell_weights(segments.segment_id, len(area), cells)
     assert segments.features is not None
     np.testing.assert_allclose(segments.features, naive_features(segments, low), atol=2e-4)
-    area = [(segments.segment_id == r + 1).sum() for r in range(len(segments.text_id))]
-    weights = pooling.cell_weights(segments.segment_id, len(area), cells)
     np.testing.assert_allclose(weights.sum((1, 2)), area)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
 @pytest.mark.parametrize("band", [1, 40_000, 2**26])
 def test_scores_equal_those_at_full_resolution(activation: Any, band: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pooling, "BAND_BYTES", band)
+    monkeypatch.setattr(map_enlargement, "BAND_BYTES", band)
     generator = np.random.default_rng(3)
     scores = generator.normal(0.5, 0.2, (5, 7, 9)).astype(np.float32).clip(0, 1)
     low = generator.normal(size=(4, 3, 8)).astype(np.float32)
@@ -122,7 +126,7 @@ def assert_equal_maps(segments: TeacherSegments, full: np.ndarray, confidence: n
 
 @pytest.mark.parametrize("band", [1, 60_000, 2**26])
 def test_queries_equal_pixel_embeddings_at_full_resolution(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pooling, "BAND_BYTES", band)
+    monkeypatch.setattr(map_enlargement, "BAND_BYTES", band)
     generator = np.random.default_rng(5)
     probabilities = generator.dirichlet(np.full(6, 0.3), 11)[:, :5]
     logits = generator.normal(0, 4, (11, 6, 10))
@@ -137,6 +141,13 @@ def test_queries_equal_pixel_embeddings_at_full_resolution(band: int, monkeypatc
     assert_equal_maps(segments, full, confidence)
     expected = [pixel_embedding[:, segments.segment_id == r + 1].sum(1) for r in range(len(segments.text_id))]
     np.testing.assert_allclose(segments.features, unit(np.stack(expected)), atol=1e-5)
+
+
+def test_unsure_pixels_are_void_if_asked_for() -> None:
+    scores = np.array([[[0.2, 0.6]], [[0.3, 0.1]], [[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]]])
+    segments = pooling.segments_from_scores(scores, None, dictionary(), (1, 2), "none", void_below=0.5)
+    assert segments.segment_id.tolist() == [[0, 1]]
+    assert segments.text_id.tolist() == [0]
 
 
 def test_a_sink_that_wins_is_a_segment_of_class_255() -> None:
