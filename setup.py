@@ -6,14 +6,14 @@ from setuptools import find_packages, setup
 
 PACKAGE = "ov_seg_ros"
 
-RUNTIME = ["numpy>=1.24,<3", "numba>=0.61", "pyyaml>=6.0", "onnxruntime>=1.18,<2", "jsonschema>=4.0"]
+RUNTIME = ["numpy>=1.24,<3", "numba>=0.61", "pyyaml>=6.0", "onnxruntime>=1.18,<2", "jsonschema>=4.0", "scipy>=1.10"]
 BAGS = ["rosbags>=0.11.9,<0.12", "pillow>=10.1", "tqdm>=4.60"]
 # rclpy and the message packages as wheels (ROS 2 Kilted). Not for a machine with a ROS 2
 # installation: there they come with the distribution, see package.xml.
 ROS = ["ros-rclpy>=9,<10", "ros-common-interfaces>=5,<6", "ros-rmw-fastrtps-cpp>=9,<10"]
 VIZ = ["matplotlib>=3.7"]
 SYNTHETIC = ["embreex>=2.17.7.post5,<5"]
-TRAIN = ["torch>=2.4,<3", "onnx>=1.16,<2", "scipy>=1.10", *SYNTHETIC]
+TRAIN = ["torch>=2.4,<3", "onnx>=1.16,<2", *SYNTHETIC]
 # Networks and text encoders of the 2D teachers; torchvision comes with open_clip.
 TEACHERS = ["open_clip_torch>=2.26,<4", "transformers>=4.45,<6"]
 # spconv (CPU wheel) is only the reference that the sparse layers are compared with.

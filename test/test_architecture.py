@@ -16,19 +16,34 @@ ROS = {"rclpy", "tf2_ros", "tf2_msgs", "vision_msgs", "sensor_msgs", "std_msgs",
 ROS |= {"diagnostic_msgs", "lifecycle_msgs", "rcl_interfaces", "builtin_interfaces", "rosgraph_msgs"}
 ROS |= {"rosidl_runtime_py", "ament_index_python", "rpyutils"}
 
+TEACHERS = {"open_clip", "timm", "transformers"}
+
 # folder: (folders of ours it may import, other packages it may import), the table of ARCHITECTURE.md
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "core": ({"core"}, {"numpy", "yaml", "numba"}),
     "messages": ({"core", "messages"}, {"numpy", "PIL"}),
     "bags": ({"core", "messages", "bags"}, {"numpy", "rosbags", "yaml"}),
+    "refinement": ({"core", "refinement"}, {"numpy", "numba", "scipy"}),
     "runtime": ({"core", "runtime"}, {"numpy", "onnxruntime"}),
     "report": ({"core", "report"}, {"numpy", "PIL", "matplotlib", "jsonschema"}),
-    "ros": ({"core", "messages", "runtime", "bags", "report", "ros"}, {*BASE, "jsonschema", *ROS}),
+    "ros": ({"core", "messages", "refinement", "runtime", "bags", "report", "ros"}, {*BASE, "jsonschema", *ROS}),
     "commands": ({"core", "messages", "bags", "runtime", "report", "commands", "training"}, {*BASE, "PIL"}),
     "cli": ({"core", "commands"}, set()),
     "training": (
-        {"core", "messages", "bags", "runtime", "training"},
-        {*BASE, "numba", "torch", "onnx", "onnxruntime", "scipy", "embreex", "PIL", "jsonschema"},
+        {"core", "messages", "bags", "refinement", "runtime", "training"},
+        {
+            *BASE,
+            "numba",
+            "torch",
+            "onnx",
+            "onnxruntime",
+            "scipy",
+            "embreex",
+            "PIL",
+            "jsonschema",
+            "matplotlib",
+            *TEACHERS,
+        },
     ),
 }
 REPLAY_ONLY = {"bags", "report"}  # of all the files in ros/, only those that replay a bag may import these

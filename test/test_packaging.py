@@ -15,12 +15,15 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Folders of config/ that no robot needs.
+FOR_TRAINING = ("recipes", "dictionaries", "teachers", "templates", "splits")
 ONLY_FROM_PYPI = {"onnxruntime", "numba", "rosbags"}
 NAMES_IN_ROSDEP = {
     "PIL": "python3-pil",
     "jsonschema": "python3-jsonschema",
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
+    "scipy": "python3-scipy",
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
     "tf2_ros": "tf2_ros_py",
@@ -69,8 +72,8 @@ class TestSetup:
 
     def test_robots_need_no_training_library(self, setup_arguments: dict[str, Any]) -> None:
         needed = {requirement(line) for line in setup_arguments["install_requires"]}
-        assert not needed & {"torch", "onnx", "scipy", "embreex", "matplotlib", "spconv"}
-        assert set(setup_arguments["extras_require"]) == {"ros", "train", "gpu", "viz", "test", "synthetic"}
+        assert not needed & {"torch", "onnx", "open_clip_torch", "transformers", "embreex", "matplotlib", "spconv"}
+        assert set(setup_arguments["extras_require"]) == {"ros", "train", "teachers", "gpu", "viz", "test", "synthetic"}
 
     def test_every_import_of_the_robot_side_is_a_dependency(self, setup_arguments: dict[str, Any]) -> None:
         lines = [*setup_arguments["install_requires"], *setup_arguments["extras_require"]["viz"]]
@@ -87,7 +90,7 @@ class TestSetup:
         installed = {file for _, files in setup_arguments["data_files"] for file in files}
         for folder in ("config", "launch"):
             for path in (ROOT / folder).rglob("*.*"):
-                if "recipes" not in path.parts and "__pycache__" not in path.parts:  # recipes are for training only
+                if not {*FOR_TRAINING, "__pycache__"} & set(path.parts):
                     assert str(path.relative_to(ROOT)) in installed
 
     def test_every_script_has_its_function(self, setup_arguments: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/transport.md")]
+DOCS = ("docs/transport.md", "docs/teachers.md", "docs/vocabulary.md")
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", *DOCS)]
 README = (ROOT / "README.md").read_text()
 SCHEMA = json.loads((ROOT / "ov_seg_ros/ros/segmentation_node.schema.json").read_text())
 

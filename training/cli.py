@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import OvSegError
 
 DEFAULT_MODEL = Path("ov_seg_ros/models/student.onnx")
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        _student(options)
+        options.run(options)
     except OvSegError as error:
         if options.debug:
             raise
@@ -33,7 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Distil students without labels.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    student = verbs.add_parser("student", help="synthetic drives to an exported, evaluated student, all stages")
+    _add_student(verbs.add_parser("student", help="synthetic drives to an exported, evaluated student, all stages"))
+    _add_label(
+        verbs.add_parser("label", help="let a 2D teacher label the images of a source (torchrun shares the work)")
+    )
+    _add_vocabulary(verbs.add_parser("vocabulary", help="show and check the texts that a teacher is asked for"))
+    for verb in verbs.choices.values():
+        verb.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    return parser
+
+
+def _add_student(student: argparse.ArgumentParser) -> None:
+    student.set_defaults(run=_student)
     student.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
     student.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="file to write (default: %(default)s)")
     student.add_argument("--work", type=Path, default=Path("build/student"), help="stages (default: %(default)s)")
@@ -48,8 +60,61 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=int, default=1, help="of torch on the CPU; small networks are fastest with 1"
     )
     student.add_argument("--device", default="auto", help="to train on: auto, cpu or cuda (default: %(default)s)")
-    student.add_argument("--debug", action="store_true", help="show a traceback on errors")
-    return parser
+
+
+def _add_label(label: argparse.ArgumentParser) -> None:
+    label.set_defaults(run=_label)
+    label.add_argument(
+        "--teacher", type=Path, required=True, help="YAML file, see config/teachers and docs/teachers.md"
+    )
+    label.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="changes a setting of the teacher"
+    )
+    label.add_argument("--source", required=True, help="recording or data set, as in `ov-seg convert SOURCE`")
+    label.add_argument("--out", type=Path, required=True, help="folder of the segments; an interrupted run continues")
+    label.add_argument(
+        "--dry-run", action="store_true", help="estimate disk and time from three samples, write nothing"
+    )
+
+
+def _add_vocabulary(vocabulary: argparse.ArgumentParser) -> None:
+    vocabulary.set_defaults(run=_vocabulary)
+    vocabulary.add_argument("--teacher", type=Path, required=True, help="YAML file, see config/teachers")
+
+
+def _label(options: argparse.Namespace) -> None:
+    from training.labelling_estimate import disk_estimate
+    from training.labelling_run import label_source
+    from training.sharding import claim_device, read_shard
+    from training.sources.resolve import open_source
+    from training.teacher_choice import TeacherChoice, parse_changes
+
+    part = read_shard()
+    claim_device(part)
+    source = open_source(options.source)
+    teacher = TeacherChoice.load(options.teacher, parse_changes(options.set)).build()
+    if options.dry_run:
+        print(disk_estimate(source, teacher))
+        return
+    result = label_source(source, teacher, options.out, part)
+    print(
+        f"{options.out}: {result.labelled} samples labelled, {result.resumed} were there, {len(result.skipped)} skipped"
+    )
+
+
+def _vocabulary(options: argparse.Namespace) -> None:
+    from training.dictionary_check import check_dictionary
+    from training.teacher_choice import TeacherChoice
+
+    dictionary = TeacherChoice.load(options.teacher).load_dictionary()
+    for group, name in enumerate(dictionary.groups):
+        owner = int(dictionary.group_class[group])
+        target = "(ignored)" if owner == IGNORE_ID else dictionary.label_space.class_names[owner]
+        texts = [t for t, g in zip(dictionary.texts, dictionary.text_group, strict=True) if g == group]
+        print(f"{target:20} {name}: {', '.join(texts)}")
+    print(f"{len(dictionary)} texts, {len(dictionary.groups)} groups, templates: {len(dictionary.templates)}")
+    for finding in check_dictionary(dictionary):
+        print(f"{finding.level}: {finding.message}")
 
 
 def _student(options: argparse.Namespace) -> None:

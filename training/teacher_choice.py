@@ -1,0 +1,110 @@
+"""Which 2D teacher labels images, with which texts and settings: a YAML file of ``config/teachers``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from ov_seg_ros.core.errors import ConfigError
+from ov_seg_ros.core.label_space import LabelSpace
+from training.config import LABEL_SPACES, parse_settings
+from training.dictionary import DICTIONARIES, ClassDictionary
+from training.teachers.protocol import Teacher
+
+TEACHERS = Path(__file__).resolve().parent.parent / "config" / "teachers"
+
+KINDS = {
+    "precomputed": ("precomputed", "PrecomputedConfig", "PrecomputedTeacher"),
+    "maskclip": ("maskclip", "MaskClipConfig", "MaskClipTeacher"),
+    "clipseg": ("hf_clipseg", "ClipSegConfig", "ClipSegTeacher"),
+    "sam3": ("hf_sam3", "Sam3Config", "Sam3Teacher"),
+    "fc_clip": ("fc_clip", "FcClipConfig", "FcClipTeacher"),
+    "san": ("san", "SanConfig", "SanTeacher"),
+    "cat_seg": ("cat_seg", "CatSegConfig", "CatSegTeacher"),
+}
+"""Kind to (module of ``training.teachers``, its settings, its teacher)."""
+
+
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """``["short_side=640", "device=cpu"]`` as a mapping; values are read as YAML.
+
+    Raises:
+        ConfigError: no "=" in a text.
+    """
+    changes = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set expects KEY=VALUE, got {text!r}")
+        changes[key] = yaml.safe_load(value)
+    return changes
+
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """A teacher and what it is asked for.
+
+    Attributes:
+        kind: a name of ``KINDS``.
+        label_space: a file in config/label_spaces, without suffix.
+        dictionary: a file in config/dictionaries, without suffix, or the path of your own.
+        settings: keys of the teacher's own settings class.
+    """
+
+    kind: str
+    label_space: str
+    dictionary: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            near = difflib.get_close_matches(self.kind, KINDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KINDS)}"
+            raise ConfigError(f"there is no teacher of kind {self.kind!r}; {hint}")
+
+    @classmethod
+    def load(cls, path: Path, changes: dict[str, Any] | None = None) -> TeacherChoice:
+        """Reads a YAML file.
+
+        Args:
+            path: of the file.
+            changes: replaces keys of ``settings``, as given on a command line.
+
+        Raises:
+            ConfigError: missing file, unknown key or kind.
+        """
+        if not path.is_file():
+            known = ", ".join(sorted(str(p) for p in TEACHERS.glob("*.yaml")))
+            raise ConfigError(f"teacher {path} does not exist; those that come along: {known}")
+        try:
+            content = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise ConfigError(f"teacher {path} is no YAML: {error}") from error
+        choice = parse_settings(cls, content, str(path))
+        return dataclasses.replace(choice, settings={**choice.settings, **(changes or {})})
+
+    def load_dictionary(self) -> ClassDictionary:
+        """The texts, and the classes they stand for."""
+        given = Path(self.dictionary)
+        path = given if given.suffix else DICTIONARIES / f"{self.dictionary}.yaml"
+        return ClassDictionary.load(path, LabelSpace.load(LABEL_SPACES / f"{self.label_space}.yaml"))
+
+    def build(self) -> Teacher:
+        """Loads the teacher's network.
+
+        Raises:
+            ConfigError: unknown or wrong settings.
+            MissingDependencyError: its package is not installed.
+            OvSegError: its weights cannot be loaded.
+        """
+        module_name, config_name, teacher_name = KINDS[self.kind]
+        module = importlib.import_module(f"training.teachers.{module_name}")
+        config = parse_settings(getattr(module, config_name), self.settings, f"settings of teacher {self.kind}")
+        return cast("Teacher", getattr(module, teacher_name)(config, self.load_dictionary()))
