@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -191,3 +194,29 @@ def test_an_image_without_labels_has_no_segments() -> None:
 def test_arrays_that_do_not_fit_are_refused(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(dictionary())
+
+
+MEASURE = """
+import resource, types
+import numpy as np, torch
+from training.teachers.segment_pooling import segments_from_queries
+torch.set_num_threads(1)
+generator = np.random.default_rng(0)
+dictionary = types.SimpleNamespace(text_class=np.zeros(32, np.uint8))
+probabilities = generator.dirichlet(np.full(33, 0.05), 100)[:, :32]
+coarse = torch.as_tensor(generator.normal(-6, 6, (1, 100, 6, 9)), dtype=torch.float32)
+masks = torch.nn.functional.interpolate(coarse, (160, 284), mode="bilinear")[0]
+embedding = generator.normal(size=(100, 768))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+segments = segments_from_queries(probabilities, masks, embedding, dictionary, (900, 1600))
+print(f"{peak() - before:.0f} MB for {len(segments.text_id)} segments")
+"""
+
+
+def test_a_nuscenes_image_takes_a_small_part_of_its_pixel_embeddings() -> None:
+    """900 x 1600 pixels, 100 queries, 768 channels: the map of embeddings alone would take 4.4 GB."""
+    pytest.importorskip("resource", reason="peak memory is read from the operating system")
+    root = Path(pooling.__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", MEASURE], cwd=root, capture_output=True, text=True, check=True)
+    assert float(run.stdout.split()[0]) < 400
