@@ -73,6 +73,14 @@ def test_student_options_exist(line: str) -> None:
     assert _parser().parse_args(["student", *shlex.split(arguments)])
 
 
+@pytest.mark.parametrize("line", command_lines("python -m training"))
+def test_training_commands_exist(line: str) -> None:
+    from training.cli import _parser
+
+    options = _parser().parse_args(shlex.split(line)[3:])
+    assert not hasattr(options, "teacher") or (ROOT / options.teacher).is_file()
+
+
 def test_parameter_table_is_the_schema() -> None:
     rows = {name: parameter_row(name, entry) for name, entry in SCHEMA["properties"].items()}
     (offset,) = SCHEMA["patternProperties"].values()

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import IGNORE_ID, CameraImage, Projection, PseudoLabels, Sample, TeacherSegments
 from ov_seg_ros.core.errors import InputError
-from ov_seg_ros.core.occlusion import OcclusionTest
-from ov_seg_ros.core.projection import DEFAULT_OCCLUSION, project_cloud
+from ov_seg_ros.core.projection import DEFAULT_OCCLUSION, VisibilityTest, project_cloud
 
 
 def lift_segments(
     sample: Sample,
     segments: Mapping[str, TeacherSegments],
-    occlusion: OcclusionTest | None = DEFAULT_OCCLUSION,
+    occlusion: VisibilityTest | None = DEFAULT_OCCLUSION,
 ) -> PseudoLabels:
     """Gives every point the class of the teacher segment at its nearest pixel.
 
@@ -59,7 +58,7 @@ def lift_segments(
     return PseudoLabels(class_id, confidence, _number_without_gaps(superpoint))
 
 
-def seen_by_camera(sample: Sample, occlusion: OcclusionTest | None = None) -> NDArray[np.bool_]:
+def seen_by_camera(sample: Sample, occlusion: VisibilityTest | None = None) -> NDArray[np.bool_]:
     """(N,) bool: the point lies in at least one image (and is not hidden from it, with an ``occlusion`` test)."""
     seen = np.zeros(len(sample.cloud), np.bool_)
     for image in sample.images:

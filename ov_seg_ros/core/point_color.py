@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import CameraImage
-from ov_seg_ros.core.occlusion import OcclusionTest
-from ov_seg_ros.core.projection import DEFAULT_OCCLUSION, project_cloud
+from ov_seg_ros.core.projection import DEFAULT_OCCLUSION, VisibilityTest, project_cloud
 
 
 def sample_colors(
     points: NDArray[np.float32],
     images: Sequence[CameraImage],
-    occlusion: OcclusionTest | None = DEFAULT_OCCLUSION,
+    occlusion: VisibilityTest | None = DEFAULT_OCCLUSION,
 ) -> NDArray[np.float32]:
     """Looks up every point's colour in the camera that sees it best.
 

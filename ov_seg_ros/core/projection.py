@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -17,11 +19,19 @@ MIN_DEPTH = 1.0
 DEFAULT_OCCLUSION = OcclusionTest()
 
 
+class VisibilityTest(Protocol):
+    """Whatever tells which points a camera really sees: ``OcclusionTest`` from the scan itself, or a depth image."""
+
+    def visible(self, points: NDArray[np.floating], camera_from_lidar: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """(M,) bool for (M, 3) finite points in the field of view of the camera at ``camera_from_lidar``."""
+        ...
+
+
 def project_cloud(
     points: NDArray[np.floating],
     camera_from_lidar: NDArray[np.floating],
     camera: CameraModel,
-    occlusion: OcclusionTest | None = DEFAULT_OCCLUSION,
+    occlusion: VisibilityTest | None = DEFAULT_OCCLUSION,
     min_depth: float = MIN_DEPTH,
 ) -> Projection:
     """Projects a scan into one camera and keeps what that camera can see.

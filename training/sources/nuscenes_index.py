@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,8 @@ class _Build:
         for row in read_rows(path):
             names[column(row, "token", path)] = str(column(row, "channel", path))
         self.channels += sorted(name for name in set(names.values()) if name.startswith("CAM_"))
-        mounts, intrinsics = [], []
+        mounts: list[Any] = []
+        intrinsics: list[Any] = []
         path = self._path("calibrated_sensor")
         for row in read_rows(path):
             channel = names.get(column(row, "sensor_token", path))
@@ -114,7 +116,9 @@ class _Build:
 
     def _read_samples(self) -> tuple[list[str], dict[str, int], NDArray[np.int32]]:
         """Scene names, keyframe number by sample token, and the scene of every keyframe."""
-        path, names, numbers = self._path("scene"), [], {}
+        path = self._path("scene")
+        names: list[str] = []
+        numbers: dict[str, int] = {}
         for row in read_rows(path):
             numbers[column(row, "token", path)] = len(names)
             names.append(str(column(row, "name", path)))

@@ -106,7 +106,7 @@ def scenes_of_split(split: str, version: Path) -> set[str]:
     needed, names = official[key]
     if needed != version.name:
         raise InputError(f"split {split} belongs to {needed}, got {version}; choose a split of {version.name}")
-    return names - official["verifying"][1] if split == PARAMETRIZING else set(names)
+    return set(names - official["verifying"][1]) if split == PARAMETRIZING else set(names)
 
 
 def version_of_split(split: str) -> str | None:

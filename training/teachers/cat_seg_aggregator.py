@@ -111,7 +111,7 @@ class Aggregator(nn.Module):
             (self.decoder1, self.decoder2), self.decoder_guidance_projection, guidance, strict=True
         ):
             x = decoder(x, projection(guide[None]))
-        return self.head(x)[:, 0]  # type: ignore[no-any-return]
+        return self.head(x)[:, 0]
 
 
 class _Layer(nn.Module):
@@ -122,7 +122,7 @@ class _Layer(nn.Module):
         self.attention = ClassAttention(*sizes, config.heads, config.slots, config.pooling)
 
     def forward(self, x: Tensor, image_guidance: Tensor, text_guidance: Tensor) -> Tensor:
-        return self.attention(self.swin_block(x, image_guidance), text_guidance)  # type: ignore[no-any-return]
+        return self.attention(self.swin_block(x, image_guidance), text_guidance)
 
 
 class _Up(nn.Module):
@@ -135,7 +135,7 @@ class _Up(nn.Module):
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         x = self.up(x)
-        return self.conv(torch.cat([x, guidance.expand(len(x), -1, -1, -1)], dim=1))  # type: ignore[no-any-return]
+        return self.conv(torch.cat([x, guidance.expand(len(x), -1, -1, -1)], dim=1))
 
 
 class _DoubleConv(nn.Module):
@@ -152,7 +152,7 @@ class _DoubleConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.double_conv(x)  # type: ignore[no-any-return]
+        return self.double_conv(x)
 
 
 def _projection(width: int, out_width: int) -> nn.Sequential:

@@ -38,7 +38,7 @@ class SwinPair(nn.Module):
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         """(T, h, w, C) maps and (h, w, G) image guidance to (T, h, w, C)."""
         guidance = self.guidance_norm(guidance)
-        return self.block_2(self.block_1(x, guidance), guidance)  # type: ignore[no-any-return]
+        return self.block_2(self.block_1(x, guidance), guidance)
 
 
 class _SwinBlock(nn.Module):
@@ -62,7 +62,7 @@ class _SwinBlock(nn.Module):
         mixed = self.attn(_to_windows(rolled, self.window), _to_windows(guide, self.window), self.attn_mask)
         x = x + torch.roll(_from_windows(mixed, x.shape[1], x.shape[2]), (self.shift, self.shift), (1, 2))
         hidden = functional.gelu(self.mlp["fc1"](self.norm2(x)))
-        return x + self.mlp["fc2"](hidden)  # type: ignore[no-any-return]
+        return x + self.mlp["fc2"](hidden)
 
 
 class _WindowAttention(nn.Module):
@@ -79,7 +79,7 @@ class _WindowAttention(nn.Module):
         parts = (guided(self.q, x, guidance), guided(self.k, x, guidance), self.v(x))
         query, key, value = (part.unflatten(3, (self.heads, -1)).transpose(2, 3) for part in parts)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (T, n, heads, L, d)
-        return self.proj(mixed.transpose(2, 3).flatten(3))  # type: ignore[no-any-return]
+        return self.proj(mixed.transpose(2, 3).flatten(3))
 
 
 class ClassAttention(nn.Module):

@@ -96,7 +96,7 @@ def _own_values(block: Any, x: Tensor) -> Tensor:
     """What the attention of a block would give if every token looked at itself alone."""
     attention, width = block.attn, x.shape[2]
     weight, offset = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
-    return attention.out_proj(functional.linear(block.ln_1(x), weight, offset))  # type: ignore[no-any-return]
+    return attention.out_proj(functional.linear(block.ln_1(x), weight, offset))
 
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

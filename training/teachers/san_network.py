@@ -178,4 +178,4 @@ def attend_with_bias(block: Any, copies: Tensor, pixels: Tensor, bias: Tensor) -
     own = (query * own_key).sum(dim=-1, keepdim=True)  # (B, heads, Q, 1)
     share = torch.softmax(torch.cat([query @ key.transpose(2, 3) + bias, own], dim=-1), dim=-1)
     mixed = share[..., :-1] @ value + share[..., -1:] * own_value
-    return attention.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+    return attention.out_proj(mixed.transpose(1, 2).flatten(2))

@@ -132,7 +132,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
         hidden = functional.gelu(self.mlp["fc1"](self.norm2(x)))
-        return x + self.mlp["fc2"](hidden)  # type: ignore[no-any-return]
+        return x + self.mlp["fc2"](hidden)
 
 
 class _Attention(nn.Module):
@@ -145,7 +145,7 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, L, d)
         mixed = functional.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 class _Fusion(nn.Module):
@@ -198,4 +198,4 @@ class _Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             x = functional.relu(layer(x))
-        return self.layers[-1](x)  # type: ignore[no-any-return]
+        return self.layers[-1](x)
