@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ov_seg_ros.core.data_types import IGNORE_ID
-from ov_seg_ros.core.errors import OvSegError
+from ov_seg_ros.core.errors import ConfigError, OvSegError
 
 DEFAULT_MODEL = Path("ov_seg_ros/models/student.onnx")
 DEFAULT_RECIPE = Path("config/recipes/synthetic_small.yaml")
@@ -122,7 +122,10 @@ def _student(options: argparse.Namespace) -> None:
 
     from training.config import Recipe
     from training.pipeline import Workspace, run
+    from training.sharding import read_shard
 
+    if read_shard().world > 1:
+        raise ConfigError("student starts its own processes (--processes): run it without torchrun")
     torch.set_num_threads(options.threads)
 
     bars: dict[str, tqdm] = {}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +70,25 @@ def run(space: Workspace, model_path: Path) -> dict[str, Any]:
     """Recipe to exported and evaluated student; returns what ``evaluate_student`` does."""
     make_drives(space)
     label(space)
-    train(space)
-    export(space, model_path)
+    trainer = train(space)
+    export(space, trainer, model_path)
     scores = evaluate_student(space, model_path)
-    export(space, model_path, scores={part: scores["student"][part]["miou"] for part in ("whole", "seen", "unseen")})
+    held_out = {part: scores["student"][part]["miou"] for part in ("whole", "seen", "unseen")}
+    export(space, trainer, model_path, held_out)
     return scores
 
 
 def make_drives(space: Workspace) -> None:
-    """Renders the drives of the recipe that are not there yet."""
-    configs = [c for c in (*_configs(space.recipe.train_drives), *_configs(space.recipe.held_out_drives))]
-    for done, config in enumerate(configs):
-        space.progress("drives", done, len(configs))
-        folder = space.drive_folder(config)
-        if not (folder / "drive.json").exists():
-            write_drive(SyntheticDrive(config), folder, processes=space.processes)
-    space.progress("drives", len(configs), len(configs))
+    """Renders the drives of the recipe that are not there yet, one process per drive."""
+    configs = [*_configs(space.recipe.train_drives), *_configs(space.recipe.held_out_drives)]
+    todo = [c for c in configs if not (space.drive_folder(c) / "drive.json").exists()]
+    todo.sort(key=lambda config: -config.num_scans)  # the longest first, so that no process ends alone with one
+    done = len(configs) - len(todo)
+    space.progress("drives", done, len(configs))
+    with ProcessPoolExecutor(space.processes, mp_context=get_context("spawn")) as pool:
+        for _ in pool.map(_render_one, todo, [space.drive_folder(c) for c in todo]):
+            done += 1
+            space.progress("drives", done, len(configs))
 
 
 def label(space: Workspace) -> None:
@@ -98,11 +102,10 @@ def label(space: Workspace) -> None:
 def train(space: Workspace) -> Trainer:
     """Trains, or continues, or loads what is already trained.
 
-    Under ``torchrun`` the processes it started train together; otherwise, without a GPU, as many of
-    ``space.processes`` as can share the passes of a batch.
+    Without a GPU as many of ``space.processes`` as can share the passes of a batch train together.
     """
     group = ProcessGroup.join(space.device)
-    if group.size > 1 or group.device.type != "cpu":
+    if group.device.type != "cpu":
         return _train_member(space, group)
     config = space.recipe.trainer
     size = max(n for n in range(1, space.processes + 1) if config.passes % n == 0)
@@ -130,9 +133,8 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
     """Progress of processes that have none to show."""
 
 
-def export(space: Workspace, path: Path, scores: dict[str, float] | None = None) -> None:
+def export(space: Workspace, trainer: Trainer, path: Path, scores: dict[str, float] | None = None) -> None:
     """Writes the trained student; ``scores`` on the held-out drives go into its provenance."""
-    trainer = train(space)
     provenance = {
         "ov_seg_ros": __version__,
         "python": platform.python_version(),
@@ -212,6 +214,10 @@ def _simulated(recipe: Recipe, drive: SyntheticFolder, seed: int) -> SimulatedLa
     if not recipe.teacher.calibration_error:
         errors = TeacherErrorConfig(errors.severity, rotation_sigma=0, translation_sigma=0, stamp_sigma=0)
     return SimulatedLabels(drive, errors, seed, recipe.load_label_space())
+
+
+def _render_one(config: DriveConfig, folder: Path) -> None:
+    write_drive(SyntheticDrive(config), folder)
 
 
 def _label_one(recipe: Recipe, drive_folder: Path, out: Path) -> int:

@@ -148,6 +148,9 @@ class Trainer:
             )
         self.config, self.objective, self.examples, self.out, self.loaders = config, objective, examples, out, loaders
         self.network = objective.network.to(self.group.device)
+        if config.only_head:
+            self.network.requires_grad_(False)
+            self.network.head.requires_grad_(True)
         self.average = deepcopy(self.network)
         self.steps = config.num_steps(len(examples))
         self.optimizer = config.optimizer.build(self.network, config.only_head)

@@ -25,8 +25,8 @@ from training.teachers.cat_seg_checkpoint import load_cat_seg
 from training.teachers.cat_seg_network import CatSegArchitecture
 from training.teachers.cat_seg_windows import SlidingWindow, predict_in_windows
 from training.teachers.device import choose_device
-from training.teachers.fc_clip_preprocessing import ImageSizes, prepare_image
 from training.teachers.fingerprint import fingerprint
+from training.teachers.image_preparation import ImageSizes, prepare_image
 from training.teachers.segment_pooling import segments_from_scores
 from training.teachers.text_encoder import OpenClipTextEncoder, encode_texts
 

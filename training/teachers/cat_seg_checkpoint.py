@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ov_seg_ros.core.errors import ModelError
 from training.teachers.cat_seg_network import CatSegArchitecture, CatSegNetwork
-from training.teachers.san_checkpoint import build_clip, fill, read_detectron2
+from training.teachers.detectron2_checkpoint import fill, read_detectron2
+from training.teachers.open_clip_loading import build_open_clip
 
 RENAMED = {"sem_seg_head.predictor.clip_model.": "clip.", "sem_seg_head.predictor.transformer.": "aggregator."}
 """Beginnings of names in the file, and here."""
@@ -37,7 +38,7 @@ def load_cat_seg(checkpoint: Path, architecture: CatSegArchitecture) -> CatSegNe
             f"checkpoint {checkpoint} belongs to the first CAT-Seg (2023, with a Swin backbone), this teacher is the "
             "one of CVPR 2024: take model_large.pth, or export masks with the old one and use the teacher precomputed"
         )
-    network = CatSegNetwork(build_clip(architecture.clip_model), architecture)
+    network = CatSegNetwork(build_open_clip(architecture.clip_model, quick_gelu=True), architecture)
     fill(network, rename(weights), str(checkpoint))
     return network.eval().requires_grad_(False)
 

@@ -27,8 +27,8 @@ from training.teachers.fc_clip_checkpoint import load_network
 from training.teachers.fc_clip_classification import load_training_names, seen_texts
 from training.teachers.fc_clip_network import STRIDE, FcClipArchitecture, FcClipNetwork, Queries
 from training.teachers.fc_clip_panoptic import PanopticRules, PanopticSegments, merge_panoptic
-from training.teachers.fc_clip_preprocessing import PIXEL_MEAN, PIXEL_STD, ImageSizes, prepare_image, restore_masks
 from training.teachers.fingerprint import fingerprint
+from training.teachers.image_preparation import PIXEL_MEAN, PIXEL_STD, ImageSizes, prepare_image, restore_masks
 from training.teachers.text_encoder import OpenClipTextEncoder, encode_texts
 
 NUSCENES_THINGS = (

@@ -65,7 +65,24 @@ def load_open_clip(model: str, pretrained: str, device: str = "cpu", **options: 
     return clip
 
 
-def _resolve_weights(open_clip: Any, model: str, pretrained: str) -> str:
+def build_open_clip(model: str, quick_gelu: bool = False) -> Any:
+    """A randomly initialised CLIP, to be filled from a teacher's own checkpoint.
+
+    Args:
+        model: architecture in open_clip's words.
+        quick_gelu: with the activation of OpenAI's networks.
+
+    Raises:
+        MissingDependencyError: open_clip is not installed.
+        ConfigError: unknown model (with the nearest one).
+    """
+    open_clip = import_open_clip()
+    _check_model(open_clip, model)
+    content = open_clip.get_model_config(model)
+    return open_clip.model.CLIP(**{**content, "quick_gelu": True} if quick_gelu else content)
+
+
+def _check_model(open_clip: Any, model: str) -> None:
     models = open_clip.list_models()
     if model not in models:
         near = difflib.get_close_matches(model, models, n=3)
@@ -75,6 +92,10 @@ def _resolve_weights(open_clip: Any, model: str, pretrained: str) -> str:
             else "python -c 'import open_clip; print(open_clip.list_models())'"
         )
         raise ConfigError(f"open_clip has no model {model!r}; {hint}")
+
+
+def _resolve_weights(open_clip: Any, model: str, pretrained: str) -> str:
+    _check_model(open_clip, model)
     path = Path(pretrained).expanduser()
     if path.is_file():
         return str(path)

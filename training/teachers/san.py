@@ -20,8 +20,8 @@ from ov_seg_ros.core.data_types import CameraImage, TeacherSegments
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from training.teachers.device import choose_device
-from training.teachers.fc_clip_preprocessing import ImageSizes, prepare_image
 from training.teachers.fingerprint import fingerprint
+from training.teachers.image_preparation import ImageSizes, prepare_image
 from training.teachers.san_checkpoint import load_san
 from training.teachers.san_network import SanArchitecture
 from training.teachers.segment_pooling import segments_from_queries

@@ -28,7 +28,7 @@ from training.teachers.cat_seg_attention import ClassAttention, SwinPair  # noqa
 from training.teachers.cat_seg_checkpoint import load_cat_seg, rename  # noqa: E402
 from training.teachers.cat_seg_network import CatSegArchitecture, CatSegNetwork  # noqa: E402
 from training.teachers.cat_seg_windows import SlidingWindow, predict_in_windows  # noqa: E402
-from training.teachers.san_checkpoint import build_clip  # noqa: E402
+from training.teachers.open_clip_loading import build_open_clip  # noqa: E402
 
 CLIP, AGGREGATOR = "sem_seg_head.predictor.clip_model.", "sem_seg_head.predictor.transformer."
 LARGE = CatSegArchitecture()
@@ -163,7 +163,7 @@ def released_shapes(size: str) -> dict[str, tuple[int, ...]]:
 def test_names_and_shapes_are_those_of_the_released_checkpoint(size: str) -> None:
     architecture = SIZES[size][0]
     with torch.device("meta"):
-        network = CatSegNetwork(build_clip(architecture.clip_model), architecture)
+        network = CatSegNetwork(build_open_clip(architecture.clip_model, quick_gelu=True), architecture)
         weights = rename({name: torch.empty(shape) for name, shape in released_shapes(size).items()})
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     assert {name: tuple(tensor.shape) for name, tensor in weights.items()} == expected
@@ -214,7 +214,7 @@ def shake(module: Any, scale: float = 0.3) -> Any:
 @pytest.fixture(scope="module")
 def network() -> CatSegNetwork:
     torch.manual_seed(0)
-    tiny: CatSegNetwork = shake(CatSegNetwork(build_clip(TINY.clip_model), TINY))
+    tiny: CatSegNetwork = shake(CatSegNetwork(build_open_clip(TINY.clip_model, quick_gelu=True), TINY))
     return tiny
 
 

@@ -17,17 +17,17 @@ from ov_seg_ros.core.label_space import LabelSpace
 from training.config import LABEL_SPACES, parse_settings
 from training.dictionary import DICTIONARIES, ClassDictionary
 from training.teachers.fc_clip import NUSCENES_THINGS, FcClipConfig, FcClipTeacher, find_things
-from training.teachers.fc_clip_checkpoint import build_clip
 from training.teachers.fc_clip_classification import pool_by_mask
 from training.teachers.fc_clip_network import FcClipArchitecture, FcClipNetwork, Queries
 from training.teachers.fc_clip_panoptic import PanopticSegments
-from training.teachers.fc_clip_preprocessing import (
+from training.teachers.image_preparation import (
     PIXEL_MEAN,
     PIXEL_STD,
     ImageSizes,
     prepare_image,
     restore_masks,
 )
+from training.teachers.open_clip_loading import build_open_clip
 
 TINY_CLIP = "fc_clip_test_tiny"
 TINY = FcClipArchitecture(
@@ -62,7 +62,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / f"{TINY_CLIP}.json").write_text(json.dumps(content))
     open_clip.add_model_config(folder / f"{TINY_CLIP}.json")
     torch.manual_seed(3)
-    network = FcClipNetwork(build_clip(TINY_CLIP), TINY)
+    network = FcClipNetwork(build_open_clip(TINY_CLIP), TINY)
     with torch.no_grad():
         network.sem_seg_head.predictor.query_feat.weight.mul_(3.0)
         network.backbone.clip_model.logit_scale.fill_(4.0)

@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from ov_seg_ros.core.errors import ConfigError, ModelError
-from training.teachers.fc_clip_checkpoint import build_clip, fill, read_state
+from training.teachers.detectron2_checkpoint import fill, read_detectron2
 from training.teachers.fc_clip_network import ClipBackbone, FcClipArchitecture, FcClipNetwork
+from training.teachers.open_clip_loading import build_open_clip
 
 TABLE = Path(__file__).with_name("fc_clip_released_parameters.txt")
+
+RELEASE = "fcclip_cocopan.pth from bytedance/fc-clip"
 
 
 def released_parameters() -> dict[str, tuple[int, ...]]:
@@ -43,7 +46,7 @@ def released() -> FcClipNetwork:
     """The network of the release, without memory for its weights."""
     pytest.importorskip("open_clip")
     with torch.device("meta"):
-        return FcClipNetwork(build_clip("convnext_large_d_320"), FcClipArchitecture())
+        return FcClipNetwork(build_open_clip("convnext_large_d_320"), FcClipArchitecture())
 
 
 def test_the_network_has_exactly_the_parameters_of_the_release(released: FcClipNetwork) -> None:
@@ -70,7 +73,12 @@ def test_reads_the_layout_of_detectron2_and_leaves_out_the_loss(tmp_path: Path) 
     torch.save({"model": state, "iteration": 368749, "optimizer": {"state": {}}}, tmp_path / "a.pth")
     torch.save(state, tmp_path / "b.pth")
     for name in ("a.pth", "b.pth"):
-        assert sorted(read_state(tmp_path / name)) == ["0.bias", "0.weight", "1.bias", "1.weight"]
+        assert sorted(read_detectron2(tmp_path / name, RELEASE, ("criterion.",))) == [
+            "0.bias",
+            "0.weight",
+            "1.bias",
+            "1.weight",
+        ]
 
 
 def test_filling_copies_every_tensor() -> None:
@@ -102,32 +110,32 @@ def test_long_lists_are_cut_after_three() -> None:
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none\.pth does not exist; download fcclip_cocopan"):
-        read_state(tmp_path / "none.pth")
+        read_detectron2(tmp_path / "none.pth", RELEASE, ("criterion.",))
     torch.save({"model": small().state_dict()}, tmp_path / "whole.pth")
     cut = tmp_path / "cut.pth"
     cut.write_bytes((tmp_path / "whole.pth").read_bytes()[:-200])
     with pytest.raises(ModelError, match=r"cut\.pth cannot be read, is the download complete"):
-        read_state(cut)
+        read_detectron2(cut, RELEASE, ("criterion.",))
     (tmp_path / "empty.pth").write_bytes(b"")
     with pytest.raises(ModelError, match=r"empty\.pth cannot be read"):
-        read_state(tmp_path / "empty.pth")
+        read_detectron2(tmp_path / "empty.pth", RELEASE, ("criterion.",))
     torch.save({"model": {"a": 1}}, tmp_path / "numbers.pth")
     with pytest.raises(ModelError, match="expected"):
-        read_state(tmp_path / "numbers.pth")
+        read_detectron2(tmp_path / "numbers.pth", RELEASE, ("criterion.",))
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(print, protocol=2))
     with pytest.raises(ModelError, match=r"evil\.pth cannot be read"):
-        read_state(tmp_path / "evil.pth")
+        read_detectron2(tmp_path / "evil.pth", RELEASE, ("criterion.",))
 
 
 def test_other_clip_models_are_refused() -> None:
     pytest.importorskip("open_clip")
     with pytest.raises(ConfigError, match="no model 'convnext_huge'"):
-        build_clip("convnext_huge")
+        build_open_clip("convnext_huge")
     with torch.device("meta"), pytest.raises(ConfigError, match="ConvNeXt of timm as image tower, got"):
-        ClipBackbone(build_clip("ViT-B-32"))
+        ClipBackbone(build_open_clip("ViT-B-32"))
 
 
 def test_architectures_that_cannot_be_built_are_refused() -> None:

@@ -21,8 +21,9 @@ from ov_seg_ros.core.errors import ConfigError, ModelError  # noqa: E402
 from ov_seg_ros.core.label_space import LabelSpace  # noqa: E402
 from training.config import parse_settings  # noqa: E402
 from training.dictionary import ClassDictionary  # noqa: E402
+from training.teachers.open_clip_loading import build_open_clip  # noqa: E402
 from training.teachers.san import SanConfig, SanTeacher  # noqa: E402
-from training.teachers.san_checkpoint import build_clip, load_san  # noqa: E402
+from training.teachers.san_checkpoint import load_san  # noqa: E402
 from training.teachers.san_network import (  # noqa: E402
     SanArchitecture,
     SanNetwork,
@@ -137,7 +138,7 @@ def released_shapes(size: str) -> dict[str, tuple[int, ...]]:
 def test_names_and_shapes_are_those_of_the_released_checkpoint(size: str) -> None:
     architecture = SIZES[size][0]
     with torch.device("meta"):
-        network = SanNetwork(build_clip(architecture.clip_model), architecture)
+        network = SanNetwork(build_open_clip(architecture.clip_model, quick_gelu=True), architecture)
     assert {name: tuple(t.shape) for name, t in network.state_dict().items()} == released_shapes(size)
 
 
@@ -174,7 +175,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def network() -> SanNetwork:
     torch.manual_seed(0)
-    tiny = SanNetwork(build_clip(TINY.clip_model), TINY).eval().requires_grad_(False)
+    tiny = SanNetwork(build_open_clip(TINY.clip_model, quick_gelu=True), TINY).eval().requires_grad_(False)
     for parameter in tiny.parameters():
         if parameter.ndim > 1:
             parameter.copy_(0.4 * torch.randn_like(parameter))  # lively masks, embeddings that differ
@@ -207,7 +208,7 @@ def camera_image(height: int, width: int) -> CameraImage:
 
 def test_biased_attention_is_the_published_one_sequence_formulation() -> None:
     torch.manual_seed(1)
-    block = build_clip(TINY.clip_model).visual.transformer.resblocks[0].eval()
+    block = build_open_clip(TINY.clip_model, quick_gelu=True).visual.transformer.resblocks[0].eval()
     heads, queries, pixels = 2, 5, 6
     copies, x = torch.randn(1, queries, 16), torch.randn(1, 1 + pixels, 16)  # x: class token, then pixels
     bias = 3 * torch.randn(1, heads, queries, pixels)
@@ -283,7 +284,7 @@ def test_fusion_happens_after_as_many_blocks_as_its_number_says() -> None:
 
 
 def test_early_clip_is_the_clip_itself(network: SanNetwork) -> None:
-    clip = build_clip(TINY.clip_model).eval()
+    clip = build_open_clip(TINY.clip_model, quick_gelu=True).eval()
     tiny = SanNetwork(clip, TINY).eval()
     image = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
@@ -395,7 +396,7 @@ def save(path: Path, content: Any) -> Path:
 def test_checkpoint_without_the_frozen_clip_takes_it_from_its_own_file(
     checkpoint: Path, network: SanNetwork, tmp_path: Path
 ) -> None:
-    clip = build_clip(TINY.clip_model)
+    clip = build_open_clip(TINY.clip_model, quick_gelu=True)
     SanNetwork(clip, TINY).load_state_dict(network.state_dict())
     weights = save(tmp_path / "clip.pt", clip.state_dict())
     kept = ("side_adapter", "clip_visual_extractor.positional_embedding", "ov_classifier.bg_embed")

@@ -1,4 +1,4 @@
-"""Images into FC-CLIP and masks out of it: resizing, normalisation, padding, and the way back."""
+"""Images into a mask-predicting network and masks out of it: resizing, normalisation, padding, and the way back."""
 
 from __future__ import annotations
 
