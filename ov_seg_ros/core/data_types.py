@@ -148,6 +148,35 @@ class PseudoLabels:
 
 
 @dataclass(frozen=True)
+class SegmentPairs:
+    """Which points of a scan lie in which teacher segments: superpoints beside their superpixels.
+
+    P pairs of a point and the segment at its pixel; a point that two cameras see has two. S segments of all cameras,
+    numbered by camera and then by segment, without those that no point lies in.
+
+    Attributes:
+        point: (P,) int32 index into the scan.
+        camera: (P,) uint8 index into the images of the sample.
+        pixel: (P, 2) float32 pixels (u, v).
+        segment: (P,) int32 in [0, S).
+        text_id: (S,) int32 index into the teacher's texts.
+        features: (S, D) float32 or float16 unit vectors in the teacher's text space.
+        image_size: (C, 2) int32 width and height of the images of the sample.
+    """
+
+    point: NDArray[np.int32]
+    camera: NDArray[np.uint8]
+    pixel: NDArray[np.float32]
+    segment: NDArray[np.int32]
+    text_id: NDArray[np.int32]
+    features: NDArray[np.floating]
+    image_size: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+
+@dataclass(frozen=True)
 class SegmentedCloud:
     """One labelled scan, point for point in the order of the input.
 
