@@ -18,9 +18,10 @@ def test_it_is_small():
 
 def test_it_was_made_by_the_recipe_of_make_student(student):
     pytest.importorskip("torch", reason="recipes are read by the training package")
-    from training.config import RECIPES, Recipe
+    from training.config import RECIPES
+    from training.synthetic_recipe import SyntheticRecipe
 
-    recipe = Recipe.load(RECIPES / "synthetic_small.yaml")
+    recipe = SyntheticRecipe.load(RECIPES / "synthetic_small.yaml")
     assert student.description.recipe == recipe.to_dict()
     assert student.description.label_space == recipe.load_label_space()
 

@@ -120,9 +120,9 @@ def _vocabulary(options: argparse.Namespace) -> None:
 def _student(options: argparse.Namespace) -> None:
     import torch
 
-    from training.config import Recipe
-    from training.pipeline import Workspace, run
     from training.sharding import read_shard
+    from training.synthetic_recipe import SyntheticRecipe
+    from training.synthetic_student import Workspace, run
 
     if read_shard().world > 1:
         raise ConfigError("student starts its own processes (--processes): run it without torchrun")
@@ -135,7 +135,7 @@ def _student(options: argparse.Namespace) -> None:
             bars[stage] = tqdm(total=total, desc=stage, mininterval=1, file=sys.stderr)
         bars[stage].update(done - bars[stage].n)
 
-    recipe = Recipe.load(options.recipe)
+    recipe = SyntheticRecipe.load(options.recipe)
     scores = run(Workspace(recipe, options.work, options.processes, progress, options.device), options.model)
     for bar in bars.values():
         bar.close()

@@ -1,59 +1,23 @@
-"""Recipes: every setting of an offline run in one YAML file, read strictly."""
+"""Settings of offline runs in YAML files, read strictly into dataclasses."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from ov_seg_ros.core.errors import ConfigError
-from ov_seg_ros.core.label_space import LabelSpace
-from ov_seg_ros.core.point_features import check_names, uses_color
 from ov_seg_ros.core.voxels import VoxelGrid
-from training.student.augmentation import AugmentationConfig
-from training.student.label_objective import LabelLossConfig
-from training.student.minkunet import NETWORKS
-from training.student.trainer import TrainerConfig
 
 T = TypeVar("T")
 
 LABEL_SPACES = Path(__file__).resolve().parent.parent / "config" / "label_spaces"
 RECIPES = Path(__file__).resolve().parent.parent / "config" / "recipes"
-
-
-@dataclass(frozen=True)
-class DriveSet:
-    """Synthetic drives of one kind.
-
-    Attributes:
-        lidar: "spinning32" or "spinning64".
-        seeds: one drive each.
-        scans: per drive.
-        scan_stride: every how many LiDAR revolutions a scan is kept; 10 = 1 s apart.
-    """
-
-    lidar: str
-    seeds: tuple[int, ...]
-    scans: int = 40
-    scan_stride: int = 5
-
-
-@dataclass(frozen=True)
-class TeacherSettings:
-    """The simulated 2D teacher.
-
-    Attributes:
-        severity: scale of all its errors; 0 = none, 1 = the default error profile.
-        calibration_error: the extrinsics used for lifting are off as after an ordinary calibration.
-    """
-
-    severity: float = 1.0
-    calibration_error: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,74 +29,17 @@ class GridSettings:
     range_min: tuple[float, float, float] = (-100.0, -100.0, -6.0)
     range_max: tuple[float, float, float] = (100.0, 100.0, 18.0)
 
+    def build(self) -> VoxelGrid:
+        """The grid."""
+        return VoxelGrid(**dataclasses.asdict(self))
 
-@dataclass(frozen=True)
-class Recipe:
-    """One distillation from drives to an exported student.
 
-    Attributes:
-        name: of the student.
-        label_space: a file in config/label_spaces, without suffix.
-        labels: "teacher" (label-free) or "truth" (the supervised ceiling, for comparison only).
-        train_drives: what the student learns from.
-        held_out_drives: never learned from; where it is judged.
-        network: a name of ``minkunet.NETWORKS``.
-        teacher, grid, point_features, label_loss, trainer, augmentation: settings of the stages.
+def load_keys(path: Path) -> Any:
+    """Content of a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it.
+
+    Raises:
+        ConfigError: missing file, or no YAML.
     """
-
-    name: str
-    label_space: str
-    train_drives: tuple[DriveSet, ...]
-    held_out_drives: tuple[DriveSet, ...]
-    point_features: tuple[str, ...]
-    network: str = "small"
-    labels: str = "teacher"
-    teacher: TeacherSettings = field(default_factory=TeacherSettings)
-    grid: GridSettings = field(default_factory=GridSettings)
-    label_loss: LabelLossConfig = field(default_factory=LabelLossConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-
-    def __post_init__(self) -> None:
-        check_names(self.point_features)
-        if self.labels not in ("teacher", "truth"):
-            raise ConfigError(f"labels must be teacher or truth, got {self.labels!r} (recipe {self.name})")
-        if self.network not in NETWORKS:
-            raise ConfigError(
-                f"network must be one of {', '.join(NETWORKS)}, got {self.network!r} (recipe {self.name})"
-            )
-        shared = {s for d in self.train_drives for s in d.seeds} & {s for d in self.held_out_drives for s in d.seeds}
-        if shared:
-            raise ConfigError(f"recipe {self.name}: drives {sorted(shared)} are both trained on and held out")
-
-    @property
-    def uses_color(self) -> bool:
-        """Whether the student sees camera colours."""
-        return uses_color(self.point_features)
-
-    def voxel_grid(self) -> VoxelGrid:
-        """The grid of the student."""
-        return VoxelGrid(**dataclasses.asdict(self.grid))
-
-    def load_label_space(self) -> LabelSpace:
-        """The classes of the student."""
-        return LabelSpace.load(LABEL_SPACES / f"{self.label_space}.yaml")
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types only; what the model file stores."""
-        return typing.cast("dict[str, Any]", _plain(dataclasses.asdict(self)))
-
-    @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Reads a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it.
-
-        Raises:
-            ConfigError: missing file, unknown key (with the nearest known one), wrong type.
-        """
-        return parse_settings(cls, _load_keys(path), str(path))
-
-
-def _load_keys(path: Path) -> Any:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigError(f"recipe {path} does not exist; recipes that come along: {known}")
@@ -141,7 +48,7 @@ def _load_keys(path: Path) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"recipe {path} is no YAML: {error}") from error
     if isinstance(content, dict) and "extends" in content:
-        base = _load_keys(path.parent / str(content.pop("extends")))
+        base = load_keys(path.parent / str(content.pop("extends")))
         return {**base, **content}
     return content
 
@@ -189,7 +96,8 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Nested settings in JSON types: tuples become lists."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value

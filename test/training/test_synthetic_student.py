@@ -8,18 +8,18 @@ import pytest
 pytest.importorskip("embreex", reason="embreex renders the synthetic drives")
 
 from ov_seg_ros.runtime.segmenter import Segmenter
-from training.config import DriveSet, Recipe
 from training.labelling import SimulatedLabels, label_drive
-from training.pipeline import Workspace, run
 from training.sources.synthetic import DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import SyntheticFolder, write_drive
 from training.student.examples import LabelledScan
 from training.student.trainer import TrainerConfig
+from training.synthetic_recipe import DriveSet, SyntheticRecipe
+from training.synthetic_student import Workspace, run
 from training.teachers.simulated import TeacherErrorConfig
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
-RECIPE = Recipe(
+RECIPE = SyntheticRecipe(
     name="tiny",
     label_space="nuscenes16",
     train_drives=(DriveSet("spinning32", (901,), scans=2),),

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from ov_seg_ros.core.errors import ConfigError
-from training.config import RECIPES, Recipe
+from training.config import RECIPES
+from training.synthetic_recipe import SyntheticRecipe
 
 MINIMAL = {
     "name": "tiny",
@@ -15,15 +16,15 @@ MINIMAL = {
 }
 
 
-def load(tmp_path: Path, **changes) -> Recipe:
+def load(tmp_path: Path, **changes) -> SyntheticRecipe:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**MINIMAL, **changes}))
-    return Recipe.load(path)
+    return SyntheticRecipe.load(path)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_recipes_load_and_are_label_free_unless_named_ceiling(path):
-    recipe = Recipe.load(path)
+    recipe = SyntheticRecipe.load(path)
     recipe.voxel_grid()
     recipe.load_label_space()
     assert (recipe.labels == "truth") == ("ceiling" in recipe.name)
@@ -65,11 +66,11 @@ def test_mistakes_are_named(tmp_path, changes, message):
 
 def test_a_missing_recipe_lists_those_that_exist(tmp_path):
     with pytest.raises(ConfigError, match="synthetic_small"):
-        Recipe.load(tmp_path / "none.yaml")
+        SyntheticRecipe.load(tmp_path / "none.yaml")
 
 
 def test_a_recipe_may_extend_another(tmp_path):
     (tmp_path / "base.yaml").write_text(yaml.safe_dump({**MINIMAL, "trainer": {"steps": 7}}))
     (tmp_path / "ceiling.yaml").write_text("{extends: base.yaml, name: ceiling, labels: truth}")
-    recipe = Recipe.load(tmp_path / "ceiling.yaml")
+    recipe = SyntheticRecipe.load(tmp_path / "ceiling.yaml")
     assert (recipe.name, recipe.labels, recipe.trainer.steps) == ("ceiling", "truth", 7)

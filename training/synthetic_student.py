@@ -25,7 +25,6 @@ from ov_seg_ros import __version__
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.runtime.segmenter import Segmenter
-from training.config import DriveSet, Recipe
 from training.evaluation import Evaluation, evaluate
 from training.export import export_student
 from training.labelling import SimulatedLabels, label_drive
@@ -35,6 +34,7 @@ from training.student.label_objective import LabelledScans, LabelObjective
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.process_group import ProcessGroup
 from training.student.trainer import Trainer
+from training.synthetic_recipe import DriveSet, SyntheticRecipe
 from training.teachers.simulated import TeacherErrorConfig
 
 Progress = Callable[[str, int, int], None]
@@ -45,7 +45,7 @@ Progress = Callable[[str, int, int], None]
 class Workspace:
     """Where a recipe's stages lie, with how many processes they are made, and on which device they are trained."""
 
-    recipe: Recipe
+    recipe: SyntheticRecipe
     root: Path
     processes: int
     progress: Progress
@@ -209,7 +209,7 @@ def _evaluate_lifted(space: Workspace) -> Evaluation:
     return evaluate(_held_out(space, "lifted"), lambda s: lifted[s.key], space.recipe.load_label_space())
 
 
-def _simulated(recipe: Recipe, drive: SyntheticFolder, seed: int) -> SimulatedLabels:
+def _simulated(recipe: SyntheticRecipe, drive: SyntheticFolder, seed: int) -> SimulatedLabels:
     errors = TeacherErrorConfig(severity=recipe.teacher.severity)
     if not recipe.teacher.calibration_error:
         errors = TeacherErrorConfig(errors.severity, rotation_sigma=0, translation_sigma=0, stamp_sigma=0)
@@ -220,7 +220,7 @@ def _render_one(config: DriveConfig, folder: Path) -> None:
     write_drive(SyntheticDrive(config), folder)
 
 
-def _label_one(recipe: Recipe, drive_folder: Path, out: Path) -> int:
+def _label_one(recipe: SyntheticRecipe, drive_folder: Path, out: Path) -> int:
     drive = SyntheticFolder(drive_folder)
     labels = _simulated(recipe, drive, drive.config.seed)
     return sum(1 for _ in label_drive(labels, out, use_truth=recipe.labels == "truth"))
