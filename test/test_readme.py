@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ("docs/transport.md", "docs/teachers.md", "docs/vocabulary.md")
+DOCS = ("docs/afi.md", "docs/transport.md", "docs/teachers.md", "docs/vocabulary.md")
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", *DOCS)]
 README = (ROOT / "README.md").read_text()
 SCHEMA = json.loads((ROOT / "ov_seg_ros/ros/segmentation_node.schema.json").read_text())
@@ -131,6 +131,25 @@ def test_paths_exist(path: Path) -> None:
     )
     for each in named:
         assert (ROOT / each).exists(), each
+
+
+def afi_rows() -> list[str]:
+    """The rows of both tables of docs/afi.md, from the measurement."""
+    rows = json.loads((ROOT / "benchmarks/results/afi.json").read_text())["rows"]
+    lines = []
+    for row in rows:
+        scores, took = row["scores"], row["ms"]
+        if scores:
+            miou = [scores[name]["miou"] for name in ("student", "released", "default")]
+            lines.append(" | ".join(f"{each:.1f}" for each in miou) + f" | {miou[2] - miou[0]:+.2f} |")
+        lines.append(f"{row['points']:,} | {took['released']['cpu']:.0f} | {took['default']['cpu']:.0f} |")
+    return lines
+
+
+def test_the_tables_of_afi_are_the_measurement() -> None:
+    shown = re.findall(r"^\| [\w ,()]+ \| (\d.*\|)$", (ROOT / "docs/afi.md").read_text(), re.MULTILINE)
+    assert len(shown) == 9
+    assert set(shown) <= set(afi_rows())
 
 
 def test_the_architecture_page_knows_every_file() -> None:
