@@ -195,6 +195,7 @@ def test_real_clip_vectors_separate_what_the_default_threshold_says():
     assert np.quantile(upper, 0.99) == pytest.approx(0.906, abs=1e-3)
     assert cosine[names.index("car"), names.index("truck")] == pytest.approx(0.938, abs=1e-3)
     assert cosine[names.index("bicycle"), names.index("motorcycle")] == pytest.approx(0.936, abs=1e-3)
+    assert cosine[names.index("apple"), names.index("fruit")] == pytest.approx(0.938, abs=1e-3)
     assert 0.002 < np.mean(upper > CLOSE_COSINE) < 0.004
 
 
