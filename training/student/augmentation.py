@@ -41,12 +41,19 @@ class AugmentationConfig:
 
 def augment(scan: LabelledScan, config: AugmentationConfig, rng: np.random.Generator) -> LabelledScan:
     """A changed copy of ``scan``; fewer points, same labels on those left."""
+    return augment_and_trace(scan, config, rng)[0]
+
+
+def augment_and_trace(
+    scan: LabelledScan, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[LabelledScan, NDArray[np.bool_]]:
+    """What ``augment`` returns, and (N,) bool which points of ``scan`` are left in it, in their order."""
     keep = _kept_points(scan, config, rng)
     scan = scan.select(keep)
     points = scan.points.astype(np.float64) @ _random_linear_map(config, rng).T
     points[:, 2] += rng.uniform(-config.height, config.height)
     intensity = _changed_intensity(scan.intensity, config, rng)
-    return scan.replaced(points.astype(np.float32), intensity, _changed_color(scan, config, rng))
+    return scan.replaced(points.astype(np.float32), intensity, _changed_color(scan, config, rng)), keep
 
 
 def _kept_points(scan: LabelledScan, config: AugmentationConfig, rng: np.random.Generator) -> NDArray[np.bool_]:

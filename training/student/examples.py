@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,8 +16,11 @@ from ov_seg_ros.core.data_types import IGNORE_ID, PointCloud
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.point_features import voxel_features
 from ov_seg_ros.core.pyramid import build_pyramid
-from ov_seg_ros.core.voxels import VoxelGrid
+from ov_seg_ros.core.voxels import VoxelGrid, Voxels
 from training.student.sparse_layers import Tables
+
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile)
+"""What NumPy raises on .npz files that are missing, cut off, or of another kind."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class LabelledScan:
                     raise InputError(f"{path} holds no colours: label the drives again with a colour recipe")
                 color = stored["color"].astype(np.float32) / 255 if with_color else None
                 return cls(**{name: stored[name] for name in _ARRAYS}, color=color)
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path} is no labelled scan ({error}): delete it and label again") from error
 
 
@@ -111,25 +115,36 @@ class Batch:
 def make_batch(
     scans: Sequence[LabelledScan], grid: VoxelGrid, point_features: Sequence[str], num_levels: int, num_classes: int
 ) -> Batch:
-    """Voxelises scans side by side in one large grid, a multiple of the coarsest cell apart."""
+    """Voxelises scans side by side and gives every voxel a label."""
+    features, tables, voxels = voxelize_scans(scans, grid, point_features, num_levels)
+    votes = [
+        vote(scan.class_id, scan.confidence, own.point_to_voxel, len(own), num_classes)
+        for scan, own in zip(scans, voxels, strict=True)
+    ]
+    labels, weights = zip(*votes, strict=True)
+    return Batch(features, tables, torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(weights)))
+
+
+def voxelize_scans(
+    scans: Sequence[LabelledScan], grid: VoxelGrid, point_features: Sequence[str], num_levels: int
+) -> tuple[Tensor, Tables, list[Voxels]]:
+    """Voxelises scans side by side in one large grid, a multiple of the coarsest cell apart.
+
+    Returns:
+        (V, F) float32 features of the voxels of all scans, one scan after the other; their tables, in which voxels
+        of different scans are never neighbours; the voxels of each scan alone.
+    """
     coarsest = 2 ** (num_levels - 1)
     step = (grid.shape[0] // coarsest + 2) * coarsest
-    coords, features, labels, weights = [], [], [], []
+    coords, features, voxels = [], [], []
     for i, scan in enumerate(scans):
-        voxels = grid.voxelize(scan.points)
+        own = grid.voxelize(scan.points)
         cloud = PointCloud(scan.points, scan.intensity)
-        features.append(voxel_features(cloud, voxels, grid, point_features, scan.color))
-        coords.append(voxels.coords + np.array([i * step, 0, 0], np.int32))
-        label, weight = vote(scan.class_id, scan.confidence, voxels.point_to_voxel, len(voxels), num_classes)
-        labels.append(label)
-        weights.append(weight)
+        features.append(voxel_features(cloud, own, grid, point_features, scan.color))
+        coords.append(own.coords + np.array([i * step, 0, 0], np.int32))
+        voxels.append(own)
     pyramid = build_pyramid(np.concatenate(coords), num_levels)
-    return Batch(
-        torch.from_numpy(np.concatenate(features)),
-        Tables.from_pyramid(pyramid),
-        torch.from_numpy(np.concatenate(labels)),
-        torch.from_numpy(np.concatenate(weights)),
-    )
+    return torch.from_numpy(np.concatenate(features)), Tables.from_pyramid(pyramid), voxels
 
 
 def vote(
