@@ -41,6 +41,12 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="ONNX Runtime execution provider; empty = what params_file says.",
         ),
         DeclareLaunchArgument(
+            "refinement",
+            default_value="",
+            choices=["", "none", "afi"],
+            description="Refinement of the student's labels; empty = what params_file says.",
+        ),
+        DeclareLaunchArgument(
             "cameras", default_value="", description="Names of the cameras, separated by commas: front,left."
         ),
         DeclareLaunchArgument(
@@ -144,8 +150,9 @@ def overrides(values: dict[str, str], cameras: list[str]) -> dict[str, Any]:
     }
     if values["model"]:
         given["model_path"] = str(Path(values["model"]).expanduser().absolute())
-    if values["provider"]:
-        given["provider"] = values["provider"]
+    for name in ("provider", "refinement"):
+        if values[name]:
+            given[name] = values[name]
     if values["queue_size"]:
         given["queue_size"] = int(values["queue_size"])
     if cameras:

@@ -13,12 +13,19 @@ import pytest
 import small_drive
 from tiny_model import write_tiny_model
 
+from ov_seg_ros.bags.convert import convert_source
 from ov_seg_ros.bags.label_files import read_kitti_labels
 from ov_seg_ros.bags.labelled import LABEL_INFO_TOPIC, LABELS_TOPIC
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.cli import VERBS, main
+from ov_seg_ros.commands import options
+from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
+from ov_seg_ros.refinement.afi import refine_afi
+from ov_seg_ros.refinement.afi_config import AfiConfig
+from ov_seg_ros.refinement.refined_segmenter import REFINEMENTS
 from ov_seg_ros.report.schema import REPORT_SCHEMA
 
 HEAVY = {"numpy", "numba", "onnxruntime", "rosbags", "PIL", "torch", "rclpy", "tqdm", "scipy", "matplotlib"}
@@ -100,6 +107,56 @@ def test_segment_copies_the_recording_and_adds_labels(drive, model, tmp_path, ca
             assert {"intensity", "probability", "entropy"} <= set(decoded.fields.dtype.names)
         names = [c.class_name for c in after.first(LABEL_INFO_TOPIC).decode().class_map]
         assert names == ["low", "high"]
+
+
+class Meadow(small_drive.SmallDrive):
+    """One scan of rough ground around height 0, where ``tiny_model`` cannot make up its mind."""
+
+    def load_sample(self, index: int) -> Sample:
+        points = np.random.default_rng(0).uniform((1, -5, -0.1), (9, 5, 0.1), (500, 3)).astype(np.float32)
+        return Sample("meadow", PointCloud(points, np.zeros(500, np.float32), small_drive.START_NS, "lidar"))
+
+
+def test_segment_refines_on_request(model, tmp_path, capsys):
+    drive = convert_source(Meadow(1, None), tmp_path / "drive")
+    labelled = {}
+    for refinement in ("none", "afi"):
+        out = tmp_path / refinement
+        assert ov_seg("segment", drive, "-o", out, "--model", model, "--refine", refinement) == 0
+        with Recording.open(out) as recording:
+            labelled[refinement] = decode_pointcloud2(recording.first(LABELS_TOPIC).decode())
+    assert ", refined with afi: " in capsys.readouterr().out
+    student, refined = labelled["none"].fields, labelled["afi"].fields
+    space = LabelSpace("tiny", ("low", "high"), ((0, 0, 0),) * 2)
+    expected = refine_afi(labelled["none"].cloud.points, student["class_id"], space, AfiConfig.default())
+    changed = expected != student["class_id"]
+    assert 0 < changed.sum() < 250
+    np.testing.assert_array_equal(refined["class_id"], expected)
+    kept = np.where(changed, 1 - student["probability"], student["probability"])  # of two classes
+    np.testing.assert_allclose(refined["probability"], kept)
+    np.testing.assert_array_equal(refined["entropy"], student["entropy"])
+
+
+def test_evaluate_times_the_refinement_and_tells_of_it(drive, model, tmp_path):
+    reports = {}
+    for refinement in ("none", "afi"):
+        path = tmp_path / f"{refinement}.json"
+        assert ov_seg("evaluate", drive, "--model", model, "--json", path, "--refine", refinement) == 0
+        reports[refinement] = json.loads(path.read_text())
+    plain, refined = reports["none"], reports["afi"]
+    assert set(refined["latency_ms"]["stages"]) - set(plain["latency_ms"]["stages"]) == {"refinement"}
+    assert refined["latency_ms"]["p50"] >= refined["latency_ms"]["stages"]["refinement"]["p50"] > 0
+    assert refined["notes"][0].startswith("the labels of the student were refined: afi")
+    assert plain["notes"] == []
+    assert plain["iou"] == pytest.approx(small_drive.IOU)
+
+
+def test_refinements_are_those_of_the_node(capsys):
+    schema = json.loads((Path(__file__).parents[1] / "ov_seg_ros/ros/segmentation_node.schema.json").read_text())
+    assert tuple(schema["properties"]["refinement"]["enum"]) == options.REFINEMENTS == REFINEMENTS
+    with pytest.raises(SystemExit):
+        ov_seg("segment", "drive", "-o", "out", "--refine", "smooth")
+    assert "invalid choice: 'smooth'" in capsys.readouterr().err
 
 
 def test_segment_labels_a_labelled_recording_anew(drive, model, tmp_path):

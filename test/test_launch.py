@@ -200,18 +200,22 @@ class TestSegment:
         assert overrides == {"use_sim_time": False, "autostart": True}
 
     def test_arguments_win_over_the_parameter_file(self) -> None:
-        (only,) = start(SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", cameras="front, left")
+        (only,) = start(
+            SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", refinement="afi", cameras="front, left"
+        )
         overrides = only.parameters[-1]
         assert overrides["model_path"] == str(Path("m.onnx").absolute())
         assert overrides["provider"] == "cpu"
+        assert overrides["refinement"] == "afi"
         assert overrides["cameras"] == ["front", "left"]
 
     def test_overrides_and_choices_are_parameters_of_the_node(self) -> None:
         schema = json.loads((ROOT / "ov_seg_ros/ros/segmentation_node.schema.json").read_text())["properties"]
-        (only,) = start(SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", cameras="front")
+        (only,) = start(SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", refinement="afi", cameras="front")
         assert set(only.parameters[-1]) - {"use_sim_time"} <= set(schema)
         arguments = {argument.name: argument for argument in load(SEGMENT).arguments()}
-        assert arguments["provider"].choices == ["", *schema["provider"]["enum"]]
+        for name in ("provider", "refinement"):
+            assert arguments[name].choices == ["", *schema[name]["enum"]]
 
     def test_the_parameter_file_holds_for_every_node_name(self) -> None:
         assert list(yaml.safe_load((ROOT / "config/segmentation_node.yaml").read_text())) == ["/**"]

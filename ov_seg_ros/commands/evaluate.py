@@ -7,12 +7,14 @@ report holds IoU per class, whole and split into what cameras see and what they 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ov_seg_ros.commands.options import (
     add_bag_argument,
     add_model_options,
+    add_refinement_option,
     add_topic_options,
     load_segmenter,
     stream_options,
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="PATH", help="report for machines")
     parser.add_argument("--html", type=Path, metavar="PATH", help="report for people, one self-contained page")
     parser.add_argument("--overview", type=Path, metavar="PATH", help="picture of one scan (.png)")
+    add_refinement_option(parser)
     add_model_options(parser)
     add_topic_options(parser)
 
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from ov_seg_ros.report.summary import headlines
 
     with Recording.open(args.bag) as recording:
-        segmenter = load_segmenter(args)
+        segmenter = load_segmenter(args, args.refine)
         options = stream_options(args, recording, TRUTH_TOPIC)
         reads_images = segmenter.uses_color or TRUTH_TOPIC in recording.topics
         stream = SampleStream(recording, options if reads_images else replace(options, cameras=[]))
@@ -66,8 +69,15 @@ def run(args: argparse.Namespace) -> None:
             model=identify(segmenter.description, segmenter.sha256),
             provenance=describe_run(args.bag),
             measured=MEASURED,
-            notes=tuple(f"camera {name} was not used: {why}" for name, why in stream.skipped_cameras.items()),
+            notes=tuple(_notes(args.refine, stream.skipped_cameras)),
         )
     report = builder.report(facts)
     builder.write(report, args.json, args.html, args.overview)
     print("\n".join(headlines(report.to_dict())))
+
+
+def _notes(refinement: str, skipped_cameras: Mapping[str, str]) -> Iterator[str]:
+    """What a reader of the report must know."""
+    if refinement != "none":
+        yield f"the labels of the student were refined: {refinement} (docs/afi.md)"
+    yield from (f"camera {name} was not used: {why}" for name, why in skipped_cameras.items())

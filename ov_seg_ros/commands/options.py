@@ -12,9 +12,11 @@ from ov_seg_ros.core.errors import ConfigError
 if TYPE_CHECKING:
     from ov_seg_ros.bags.recording import Recording
     from ov_seg_ros.bags.sample_stream import SampleStreamOptions
-    from ov_seg_ros.runtime.segmenter import Segmenter
+    from ov_seg_ros.refinement.refined_segmenter import SegmenterLike
 
 T = TypeVar("T")
+REFINEMENTS = ("none", "afi")
+"""Those of ``refinement.refined_segmenter``, which is too heavy for ``--help``."""
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--threads", type=int, default=0, metavar="N", help="CPU threads of the network (default: 0, one per core)"
+    )
+
+
+def add_refinement_option(parser: argparse.ArgumentParser) -> None:
+    """``--refine``."""
+    parser.add_argument(
+        "--refine",
+        choices=REFINEMENTS,
+        default="none",
+        help="refine the student's labels; afi smooths them along locally straight structure (default: none)",
     )
 
 
@@ -63,18 +75,23 @@ def model_path(args: argparse.Namespace) -> Path:
     return args.model if args.model is not None else shipped_model_path()
 
 
-def load_segmenter(args: argparse.Namespace) -> Segmenter:
+def load_segmenter(args: argparse.Namespace, refinement: str = "none") -> SegmenterLike:
     """Loads the student and warms it up, so that the first scan is as fast as the others.
+
+    Args:
+        args: with the options of ``add_model_options``.
+        refinement: of its labels, one of ``REFINEMENTS``.
 
     Raises:
         ModelError: the file or the provider cannot be used.
         ConfigError: the provider is unknown, or ``--threads`` is negative.
     """
+    from ov_seg_ros.refinement.refined_segmenter import refine_segmenter
     from ov_seg_ros.runtime.segmenter import Segmenter
 
     if args.threads < 0:
         raise ConfigError(f"--threads must be >= 0, got {args.threads}")
-    segmenter = Segmenter.load(model_path(args), args.provider, args.threads)
+    segmenter = refine_segmenter(Segmenter.load(model_path(args), args.provider, args.threads), refinement)
     segmenter.warm_up()
     return segmenter
 

@@ -3,6 +3,7 @@
 ov-seg segment drive -o labelled                  a copy of the recording with /ov_seg/points and /ov_seg/label_info
 ov-seg segment drive -o labels --format label     one SemanticKITTI .label file per scan
 ov-seg segment drive -o clouds --format ply       one coloured .ply file per scan
+ov-seg segment drive -o labelled --refine afi     labels smoothed along locally straight structure
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from ov_seg_ros.commands.options import (
     add_bag_argument,
     add_model_options,
+    add_refinement_option,
     add_topic_options,
     load_segmenter,
     stream_options,
@@ -25,7 +27,7 @@ from ov_seg_ros.core.errors import InputError
 if TYPE_CHECKING:
     from ov_seg_ros.bags.recording import Recording
     from ov_seg_ros.bags.sample_stream import SampleStreamOptions
-    from ov_seg_ros.runtime.segmenter import Segmenter
+    from ov_seg_ros.refinement.refined_segmenter import SegmenterLike
 
 FORMATS = ("mcap", "label", "ply")
 
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="recording or folder to write")
     parser.add_argument("--format", choices=FORMATS, default="mcap", help="what to write (default: mcap, a rosbag2)")
     parser.add_argument("--overwrite", action="store_true", help="replace what lies at OUT")
+    add_refinement_option(parser)
     add_model_options(parser)
     add_topic_options(parser)
 
@@ -50,15 +53,16 @@ def run(args: argparse.Namespace) -> None:
 
     with Recording.open(args.bag) as recording:
         lidar_topic = recording.find_lidar_topic(args.lidar_topic)
-        segmenter = load_segmenter(args)
+        segmenter = load_segmenter(args, args.refine)
         if args.format == "mcap":
             count = _write_recording(args, recording, lidar_topic, segmenter)
         else:
             count = _write_files(args, recording, lidar_topic, segmenter)
-    print(f"{count} scans labelled with {segmenter.description.name} on {segmenter.provider}: {args.out}")
+    refined = "" if args.refine == "none" else f", refined with {args.refine}"
+    print(f"{count} scans labelled with {segmenter.description.name} on {segmenter.provider}{refined}: {args.out}")
 
 
-def _write_recording(args: argparse.Namespace, recording: Recording, lidar_topic: str, segmenter: Segmenter) -> int:
+def _write_recording(args: argparse.Namespace, recording: Recording, lidar_topic: str, segmenter: SegmenterLike) -> int:
     """Copies the recording; every scan is followed by its labels."""
     from ov_seg_ros.bags.build_messages import message_types
     from ov_seg_ros.bags.labelled import LABEL_TOPICS, LABELS_TOPIC, write_label_info
@@ -81,13 +85,13 @@ def _write_recording(args: argparse.Namespace, recording: Recording, lidar_topic
     return count
 
 
-def _options(args: argparse.Namespace, recording: Recording, segmenter: Segmenter) -> SampleStreamOptions:
+def _options(args: argparse.Namespace, recording: Recording, segmenter: SegmenterLike) -> SampleStreamOptions:
     """Images are read only for a student that looks at them."""
     options = stream_options(args, recording)
     return options if segmenter.uses_color else replace(options, cameras=[])
 
 
-def _write_files(args: argparse.Namespace, recording: Recording, lidar_topic: str, segmenter: Segmenter) -> int:
+def _write_files(args: argparse.Namespace, recording: Recording, lidar_topic: str, segmenter: SegmenterLike) -> int:
     """Writes one file per scan, numbered in the order of the scans."""
     from ov_seg_ros.bags.label_files import write_kitti_labels, write_ply
     from ov_seg_ros.bags.sample_stream import SampleStream

@@ -51,12 +51,14 @@ class Timing:
         latency_ms: of the latest scan, from its stamp to its publication, None before the first.
         slow_since_s: monotonic time since which every scan has been too slow, None if the latest was not.
         negative_latencies: scans published before their own stamp.
+        refinement_ms: part of ``processing_ms``, None without a refinement.
     """
 
     processing_ms: float | None = None
     latency_ms: float | None = None
     slow_since_s: float | None = None
     negative_latencies: int = 0
+    refinement_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ def values(report: NodeReport) -> dict[str, str]:
         "negative_latencies": timing.negative_latencies,
         "transport_ms": _number(report.transport_ms),
     }
+    if timing.refinement_ms is not None:
+        numbers["refinement_time_ms"] = _number(timing.refinement_ms)
     return {key: str(value) for key, value in {**numbers, **report.facts}.items()}
 
 

@@ -25,6 +25,7 @@ from ov_seg_ros.messages.pointcloud2 import (
     encode_segmentation,
     encode_visualization,
 )
+from ov_seg_ros.refinement.refined_segmenter import STAGE as REFINEMENT
 from ov_seg_ros.ros.parameters import NodeParameters
 from ov_seg_ros.ros.qos import LATCHED, output_qos
 
@@ -35,7 +36,7 @@ MESSAGE_TYPES: Mapping[str, Any] = {
     "sensor_msgs/msg/PointCloud2": sensor_msgs.msg.PointCloud2,
     "sensor_msgs/msg/Image": sensor_msgs.msg.Image,
 }
-STAGES = ("decode", "preprocess", "inference", "postprocess", "encode", "total")
+STAGES = ("decode", "preprocess", "inference", "postprocess", REFINEMENT, "encode", "total")
 
 
 class Outputs:
@@ -60,7 +61,8 @@ class Outputs:
             for name in parameters.cameras
         }
         number = std_msgs.msg.Float64
-        self._stages = {name: self._publisher(number, f"~/debug/processing_time/{name}_ms") for name in STAGES}
+        stages = [name for name in STAGES if name != REFINEMENT or parameters.refinement != "none"]
+        self._stages = {name: self._publisher(number, f"~/debug/processing_time/{name}_ms") for name in stages}
         self._latency = self._publisher(number, "~/debug/pipeline_latency_ms")
         self.change_parameters(parameters)
 

@@ -28,6 +28,7 @@ class NodeParameters:
     num_threads: int
     autostart: bool
     queue_size: int
+    refinement: str
     output_profile: str
     filter_classes: tuple[str, ...]
     filter_threshold: float
@@ -68,6 +69,7 @@ _SAME_NAME = (
     "num_threads",
     "autostart",
     "queue_size",
+    "refinement",
     "output_profile",
     "images_rectified",
     "extrinsics_file",

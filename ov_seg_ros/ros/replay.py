@@ -260,6 +260,9 @@ def _notes(
             f"stamps of the recording are {player.stamp_shift_ns * 1e-9:.1f} s off the time of reception (another "
             "clock); they were aligned at the first scan"
         )
+    refinement = after.values.get("refinement", "none")
+    if refinement != "none":
+        notes.append(f"the labels of the student were refined: {refinement} (docs/afi.md)")
     if args.rate != 1.0:
         notes.append(f"played at {args.rate:g} times the recorded pace")
     return tuple(notes)

@@ -15,9 +15,11 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64, String
 
 from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.refinement.refined_segmenter import STAGE as REFINEMENT
 
 DEPTH = 1000
-STAGES = ("decode", "preprocess", "inference", "postprocess", "encode")
+STAGES = ("decode", "preprocess", "inference", "postprocess", REFINEMENT, "encode")
+"""The stages a node may have; those that it never reports stay empty."""
 
 
 @dataclass(frozen=True)

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rclpy.node import Node
 
-from ov_seg_ros.core.data_types import PointCloud, SegmentedCloud
 from ov_seg_ros.core.errors import OvSegError
 from ov_seg_ros.core.overlay import overlay_labels
 from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
+from ov_seg_ros.refinement.refined_segmenter import STAGE as REFINEMENT
+from ov_seg_ros.refinement.refined_segmenter import SegmenterLike
 from ov_seg_ros.ros.cameras import CameraInputs
 from ov_seg_ros.ros.diagnostics import ScanCounters, Timing
 from ov_seg_ros.ros.outputs import Outputs
 from ov_seg_ros.ros.parameters import NodeParameters
 from ov_seg_ros.ros.scan_job import ScanJob
 from ov_seg_ros.runtime.stage_timer import StageTimer
-
-
-class SegmenterLike(Protocol):
-    """What the node needs of ``runtime.segmenter.Segmenter``; tests hand in their own."""
-
-    description: Any
-    sha256: str
-    provider: str
-
-    @property
-    def uses_color(self) -> bool:
-        """Whether images help."""
-        ...
-
-    def warm_up(self) -> Any:
-        """Makes the first scan as fast as the others."""
-        ...
-
-    def segment(self, cloud: PointCloud, images: Any = ()) -> SegmentedCloud:
-        """Labels a scan."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -131,6 +111,7 @@ class ScanPipeline:
         timing, slow = self.timing, stage_ms["total"] > self.parameters.max_processing_time_ms
         timing.processing_ms = stage_ms["total"]
         timing.latency_ms = latency_ms
+        timing.refinement_ms = stage_ms.get(REFINEMENT)
         timing.negative_latencies += latency_ms < 0
         if not slow:
             timing.slow_since_s = None

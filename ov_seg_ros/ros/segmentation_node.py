@@ -12,11 +12,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.logging import get_logger
 
 from ov_seg_ros.core.errors import ConfigError, OvSegError
+from ov_seg_ros.refinement.refined_segmenter import SegmenterLike, refine_segmenter
 from ov_seg_ros.ros.diagnostics import WARN
 from ov_seg_ros.ros.diagnostics_publisher import DiagnosticsPublisher, Status
 from ov_seg_ros.ros.parameter_schema import ParameterSchema
 from ov_seg_ros.ros.parameters import NodeParameters, change_parameter, declare_parameters
-from ov_seg_ros.ros.scan_pipeline import SegmenterLike
 from ov_seg_ros.ros.segmentation_session import SegmentationSession
 
 NAME = "segmentation_node"
@@ -47,7 +47,8 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
 class SegmentationNode(LifecycleNode):
     """Labels every scan it can.
 
-    Configure loads and warms up the student, activate subscribes, deactivate unsubscribes, cleanup frees the student.
+    Configure loads and warms up the student (and the refinement of its labels), activate subscribes, deactivate
+    unsubscribes, cleanup frees the student.
     """
 
     def __init__(self, segmenter_factory: SegmenterFactory = load_segmenter, **options: Any) -> None:
@@ -137,11 +138,13 @@ class SegmentationNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
-        segmenter = self._segmenter_factory(self._settings)
+        refinement = self._settings.refinement
+        segmenter = refine_segmenter(self._segmenter_factory(self._settings), refinement)
         segmenter.warm_up()
         self._session = SegmentationSession(self, self._settings, segmenter)
         self.get_logger().info(
-            f"student {segmenter.sha256[:12]}, {len(segmenter.description.label_space)} classes, {segmenter.provider}"
+            f"student {segmenter.sha256[:12]}, {len(segmenter.description.label_space)} classes, {segmenter.provider}, "
+            f"refinement: {refinement}"
         )
 
     def _change_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:

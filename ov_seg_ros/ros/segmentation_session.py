@@ -15,6 +15,7 @@ from sensor_msgs.msg import PointCloud2
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.matching import Match
+from ov_seg_ros.refinement.refined_segmenter import SegmenterLike
 from ov_seg_ros.ros.cameras import CameraInputs
 from ov_seg_ros.ros.diagnostics import NodeReport, judge, judge_camera, values
 from ov_seg_ros.ros.diagnostics_publisher import Status
@@ -22,7 +23,7 @@ from ov_seg_ros.ros.outputs import LabelInfoPublisher, Outputs
 from ov_seg_ros.ros.parameters import NodeParameters
 from ov_seg_ros.ros.qos import SensorSubscription
 from ov_seg_ros.ros.scan_job import ScanJob
-from ov_seg_ros.ros.scan_pipeline import OverlayTask, ScanPipeline, SegmenterLike
+from ov_seg_ros.ros.scan_pipeline import OverlayTask, ScanPipeline
 from ov_seg_ros.ros.transforms import open_transforms
 from ov_seg_ros.ros.worker import LatestWorker
 
@@ -192,6 +193,7 @@ class SegmentationSession:
             "model_sha256": self._segmenter.sha256,
             "classes": ", ".join(description.label_space.class_names),
             "uses_color": self._segmenter.uses_color,
+            "refinement": self._parameters.refinement,
             "scans_waiting": self._worker.waiting,
             "overlays_dropped": self._worker.spare_dropped,
             "stamp_resets": self._cameras.resets,

@@ -71,6 +71,7 @@ def test_every_number_has_a_unit_and_a_default_in_its_range():
         ({"queue_size": True}, "queue_size must be an integer, got True"),
         ({"matching.tolerance_ms": float("nan")}, "matching.tolerance_ms must be 0.0 to 10000.0, got nan"),
         ({"filter.class_probability_threshold": 1.1}, "must be 0.0 to 1.0, got 1.1"),
+        ({"refinement": "afo"}, "refinement must be one of none, afi, got 'afo'"),
         ({"provider": "gpu"}, "provider must be one of auto, cpu, cuda, tensorrt, got 'gpu'"),
         ({"cameras": "front"}, "cameras must be a list of strings, got 'front'"),
         ({"cameras": ["front left"]}, "cameras: 'front left' must match"),

@@ -7,6 +7,8 @@ import pytest
 from std_msgs.msg import Float64, String
 
 from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
+from ov_seg_ros.refinement.afi import refine_afi
+from ov_seg_ros.refinement.afi_config import AfiConfig
 
 GRID = np.stack(np.meshgrid(np.arange(-4.0, 4), np.arange(-2.0, 2), [0.5]), axis=-1).reshape(-1, 3)
 
@@ -128,6 +130,45 @@ def test_a_failing_student_costs_the_scan_not_the_node(start):
     rig.segmenter.fail = False
     rig.label(rig.cloud(GRID))
     assert rig.numbers()["last_bad_reason"] == "the network failed on purpose"
+
+
+def test_labels_are_refined_on_request(start):
+    """The boundary between road and car runs through a plane whose centres gather votes from both sides."""
+    rig = start(refinement="afi")
+    assert rig.segmenter.warm_ups == 1
+    points = np.random.default_rng(0).uniform((0, -5, 0), (6, 5, 0.2), (600, 3)).astype(np.float32)
+    points[0], points[1] = np.nan, 0
+    stages = {
+        name: rig.listen(f"/segmentation_node/debug/processing_time/{name}_ms", Float64)
+        for name in ("refinement", "total")
+    }
+    answer = decode_pointcloud2(rig.label(rig.cloud(points)))
+    given = rig.simulated.expected_class(points)
+    used = np.where(points.any(axis=1, keepdims=True), points, np.nan)
+    expected = refine_afi(used, given, rig.simulated.LABEL_SPACE, AfiConfig.default())
+    changed = given != expected
+    assert 0 < changed.sum() < 100
+    np.testing.assert_array_equal(answer.fields["class_id"], expected)
+    assert answer.fields["class_id"][:2].tolist() == [255, 0]
+    student = rig.simulated.expected_probability(points)
+    np.testing.assert_allclose(
+        answer.fields["probability"], np.where(changed, np.minimum(student, 1 - student), student)
+    )
+    rig.spin_until(lambda: all(stages.values()))
+    assert 0 < stages["refinement"][0].data < stages["total"][0].data
+    numbers = rig.numbers()
+    assert (numbers["refinement"], float(numbers["refinement_time_ms"]) > 0) == ("afi", True)
+    assert len(decode_pointcloud2(rig.label(rig.cloud(np.zeros((0, 3)))))) == 0
+    assert decode_pointcloud2(rig.label(rig.cloud([[4.5, -1, 0]]))).fields["class_id"].tolist() == [1]
+
+
+def test_nothing_tells_of_a_refinement_that_is_not_there(rig):
+    topics = [name for name, _ in rig.node.get_topic_names_and_types()]
+    assert not any("refinement" in name for name in topics)
+    rig.label(rig.cloud(GRID))
+    numbers = rig.numbers()
+    assert numbers["refinement"] == "none"
+    assert "refinement_time_ms" not in numbers
 
 
 def test_no_work_without_subscribers(rig):
