@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample, TeacherSegments
 from ov_seg_ros.core.errors import InputError
-from training.lifting import lift_segments, seen_by_camera
+from training.lifting import lift_both, lift_segments, pair_points, seen_by_camera
 
 W, H = 64, 48
 CAMERA = CameraModel(W, H, 50.0, 50.0, 32.0, 24.0)
@@ -104,3 +106,110 @@ def test_inputs_that_do_not_fit_are_refused_by_name() -> None:
     short = TeacherSegments(good.segment_id, good.class_id[:1], good.confidence[:1], good.text_id[:1])
     with pytest.raises(InputError, match="goes up to 2, but there are 1 classes"):
         lift_segments(sample(camera("front")), {"front": short})
+
+
+def featured(classes: list[int], text_id: list[int], split: int = 32) -> TeacherSegments:
+    """``segments`` with a text each, and features (1, 0, 0) and (0, 1, 0)."""
+    found = segments(classes, [0.5, 0.5], split)
+    return replace(found, text_id=np.array(text_id, np.int32), features=np.eye(3, dtype=np.float32)[:2])
+
+
+def test_pairs_by_hand() -> None:
+    both = sample(camera("front"), camera("back", BACKWARD))
+    pairs = pair_points(both, {"front": featured([3, 255], [4, 6]), "back": featured([3, 7], [4, 5])})
+    # front: columns 22 and 32, then 42 (void); back: column 32, so its segment 2 alone
+    assert pairs.point.tolist() == [0, 1, 3]
+    assert pairs.camera.tolist() == [0, 0, 1]
+    assert pairs.segment.tolist() == [0, 1, 2]
+    assert pairs.text_id.tolist() == [4, 6, 5]
+    np.testing.assert_allclose(pairs.pixel, [[22, 24], [32, 24], [32, 24]], atol=1e-4)
+    np.testing.assert_array_equal(pairs.features, [[1, 0, 0], [0, 1, 0], [0, 1, 0]])
+    assert pairs.image_size.tolist() == [[W, H], [W, H]]
+    names = ("point", "camera", "pixel", "segment", "text_id", "features", "image_size")
+    types = (np.int32, np.uint8, np.float32, np.int32, np.int32, np.float32, np.int32)
+    assert tuple(getattr(pairs, name).dtype for name in names) == types
+
+
+def test_a_point_that_two_cameras_see_has_two_pairs() -> None:
+    pairs = pair_points(sample(camera("a"), camera("b")), {name: featured([3, 7], [0, 1]) for name in "ab"})
+    assert pairs.point.tolist() == [0, 1, 0, 1]
+    assert pairs.segment.tolist() == [0, 1, 2, 3]
+
+
+def test_segments_without_text_or_feature_are_left_out() -> None:
+    two = sample(camera("a"), camera("b"))
+    blind = featured([3, 7], [0, 1])
+    blind.features[1] = 0  # type: ignore[index]
+    pairs = pair_points(two, {"a": blind, "b": featured([3, 7], [-1, 1])})
+    assert (pairs.point.tolist(), pairs.segment.tolist(), pairs.text_id.tolist()) == ([0, 1], [0, 1], [0, 1])
+    np.testing.assert_array_equal(pairs.features, [[1, 0, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_equal_a_plain_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-12, 12, (1500, 3)).astype(np.float32)
+    rig = sample(
+        camera("a"), camera("b", FORWARD @ np.diag([1.0, 1.0, -1.0, 1.0])), camera("c", BACKWARD), points=points
+    )
+    found = {}
+    for name in "abc":
+        ids = np.kron(rng.integers(0, 10, (6, 8)), np.ones((8, 8))).astype(np.uint16)
+        features = rng.normal(size=(9, 5)).astype(np.float32)
+        features[4] = 0
+        text_id = rng.integers(-1, 20, 9).astype(np.int32)
+        found[name] = TeacherSegments(ids, np.zeros(9, np.uint8), np.ones(9, np.float32), text_id, features)
+    expected = []
+    for image in rig.images:
+        for index, point in enumerate(points.astype(float)):
+            x, y, z = (image.camera_from_lidar @ [*point, 1])[:3]
+            if z < 2.5:
+                continue
+            u, v = 50 * x / z + 32, 50 * y / z + 24
+            row, column = round(v), round(u)
+            if not (0 <= row < H and 0 <= column < W):
+                continue
+            of_image = found[image.name]
+            segment = int(of_image.segment_id[row, column]) - 1
+            if segment >= 0 and of_image.text_id[segment] >= 0 and of_image.features[segment].any():  # type: ignore[index]
+                expected.append((index, image.name, segment))
+    pairs = pair_points(rig, found, occlusion=None, min_depth=2.5)
+    assert len(expected) > 50
+    assert [(p, "abc"[c]) for p, c in zip(pairs.point.tolist(), pairs.camera.tolist(), strict=True)] == [
+        (index, name) for index, name, _ in expected
+    ]
+    order = sorted({(name, segment) for _, name, segment in expected})
+    assert pairs.segment.tolist() == [order.index((name, segment)) for _, name, segment in expected]
+    assert pairs.text_id.tolist() == [found[name].text_id[segment] for name, segment in order]
+    np.testing.assert_array_equal(pairs.features, [found[name].features[segment] for name, segment in order])
+
+
+def test_both_at_once_are_the_same() -> None:
+    both = sample(camera("front"), camera("back", BACKWARD))
+    found = {"front": featured([3, 255], [4, 6]), "back": featured([3, 7], [4, 5])}
+    labels, pairs = lift_both(both, found)
+    for together, alone in ((labels, lift_segments(both, found)), (pairs, pair_points(both, found))):
+        for field in fields(together):
+            np.testing.assert_array_equal(getattr(together, field.name), getattr(alone, field.name))
+
+
+def test_pairs_of_nothing() -> None:
+    nothing = TeacherSegments(np.zeros((H, W), np.uint16), *(np.zeros(0, t) for t in (np.uint8, np.float32, np.int32)))
+    empty = sample(camera("front"), points=np.zeros((0, 3), np.float32))
+    assert len(pair_points(sample(), {})) == len(pair_points(sample(camera("front")), {"front": nothing})) == 0
+    pairs = pair_points(empty, {"front": featured([3, 7], [0, 1])})
+    assert (len(pairs), pairs.features.shape) == (0, (0, 3))
+
+
+def test_pairs_need_features() -> None:
+    with pytest.raises(
+        InputError, match=r"drive/000000: the segments of camera 'front' have no features.*ClipFeatures"
+    ):
+        pair_points(sample(camera("front")), {"front": segments([3, 7], [0.9, 0.4])})
+    spoilt = featured([3, 7], [0, 1])
+    spoilt.features[0, 0] = np.nan  # type: ignore[index]
+    with pytest.raises(InputError, match=r"2 texts and features \(2, 3\) with 1 values"):
+        pair_points(sample(camera("front")), {"front": spoilt})
+    short = replace(spoilt, features=np.ones((1, 3), np.float32))
+    with pytest.raises(InputError, match=r"the 2 segments of camera 'front' need .* features \(1, 3\)"):
+        pair_points(sample(camera("front")), {"front": short})
