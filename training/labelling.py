@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ov_seg_ros.core.data_types import CameraImage, PseudoLabels, Sample
-from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.data_types import PseudoLabels, Sample
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.point_color import sample_colors
 from training.lifting import lift_segments
+from training.simulated_drives import load_as_calibrated
 from training.sources.synthetic_folder import SyntheticFolder
 from training.student.examples import LabelledScan
-from training.teachers.simulated import SimulatedTeacher, TeacherErrorConfig, perturb_extrinsics
+from training.teachers.simulated import SimulatedTeacher, TeacherErrorConfig
 
 
 @dataclass(frozen=True)
@@ -47,27 +47,7 @@ class SimulatedLabels:
 
     def as_calibrated(self, index: int) -> Sample:
         """The sample with the extrinsics a user would have: off by the calibration and stamp error of the drive."""
-        sample = self.drive.load_sample(index)
-        velocity = lidar_velocity(self.drive, index)
-        images = tuple(self._perturbed(image, velocity) for image in sample.images)
-        return replace(sample, images=images, class_id=None)
-
-    def _perturbed(self, image: CameraImage, velocity: NDArray[np.float64]) -> CameraImage:
-        wrong = perturb_extrinsics(image.camera_from_lidar, self.errors, self.seed, image.name, velocity)
-        return replace(image, camera_from_lidar=wrong)
-
-
-def lidar_velocity(drive: SyntheticFolder, index: int) -> NDArray[np.float64]:
-    """(3,) metres per second in the LiDAR frame, by the difference of neighbouring poses."""
-    if len(drive) < 2:
-        return np.zeros(3)
-    here, there = sorted((index, index - 1 if index else index + 1))
-    first, second = (drive.load_sample(i, with_images=False) for i in (here, there))
-    if first.world_from_lidar is None or second.world_from_lidar is None:
-        raise InputError(f"drive {drive.name} has no ego poses")
-    seconds = (second.cloud.stamp_ns - first.cloud.stamp_ns) * 1e-9
-    shift = (second.world_from_lidar[:3, 3] - first.world_from_lidar[:3, 3]) / seconds
-    return first.world_from_lidar[:3, :3].T @ shift
+        return load_as_calibrated(self.drive, index, self.errors, self.seed)
 
 
 def label_drive(labels: SimulatedLabels, out: Path, use_truth: bool) -> Iterator[Path]:

@@ -127,6 +127,10 @@ class NuScenes:
         columns = load_point_file(self._file(int(self._keyframes[index]), LIDAR_CHANNEL), 5)
         return {"ring": columns[:, 4].astype(np.uint16)}
 
+    def load_ring(self, index: int) -> NDArray[np.uint16]:
+        """(N,) uint16 beam of each point; raises as ``load_sample`` does."""
+        return self.load_scan_fields(index)["ring"].astype(np.uint16, copy=False)
+
     def tokens(self, index: int) -> dict[str, str]:
         """The ``sample_data`` token of every channel: how others name what they export per image or scan."""
         check_index(index, len(self), self.name)

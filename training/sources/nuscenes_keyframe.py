@@ -85,6 +85,10 @@ class NuScenesKeyframe:
         check_index(index, 1, self.name)
         return {"ring": load_point_file(self._scan_file, 5)[:, 4].astype(np.uint16)}
 
+    def load_ring(self, index: int) -> NDArray[np.uint16]:
+        """(N,) uint16 beam of each point; raises as ``load_sample`` does."""
+        return self.load_scan_fields(index)["ring"].astype(np.uint16, copy=False)
+
     def _load_image(self, name: str, entry: dict[str, Any]) -> CameraImage:
         try:
             k = np.asarray(entry["cam2img"], np.float64)

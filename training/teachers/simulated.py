@@ -9,7 +9,7 @@ and perturbed extrinsics, never the truth.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from ov_seg_ros.core.label_space import LabelSpace
 from training.sources.protocol import ImageTruth
 from training.teachers.confusions import confusion_rows, error_rates, similar_classes
 from training.teachers.mask_noise import absorb, grow, warp
+from training.teachers.simulated_features import SegmentTruth, SimulatedFeatures
 from training.teachers.true_segments import TrueSegments, split_truth, touching_pairs
 
 
@@ -84,11 +85,31 @@ class TeacherErrorConfig:
 
 
 class SimulatedTeacher:
-    """Turns the truth of a rendered image into what a fallible 2D network would say about it."""
+    """Turns the truth of a rendered image into what a fallible 2D network would say about it.
 
-    def __init__(self, config: TeacherErrorConfig, label_space: LabelSpace) -> None:
+    Attributes:
+        config: its errors.
+        label_space: the classes of its answers.
+        features: gives its segments texts and features, or None: then the class is the text. Classes, outlines and
+            confidences do not depend on it.
+    """
+
+    def __init__(
+        self, config: TeacherErrorConfig, label_space: LabelSpace, features: SimulatedFeatures | None = None
+    ) -> None:
+        """Prepares the tables of errors.
+
+        Raises:
+            ConfigError: the dictionary of ``features`` is for another label space.
+        """
+        if features is not None and features.space.dictionary.label_space.class_names != label_space.class_names:
+            raise ConfigError(
+                f"dictionary {features.space.dictionary.name} is for label space "
+                f"{features.space.dictionary.label_space.name!r}, the simulated teacher answers in {label_space.name!r}"
+            )
         self.config = config
         self.label_space = label_space
+        self.features = features
         self._rates = error_rates(label_space.class_names)
         self._confusions = np.cumsum(confusion_rows(label_space.class_names), axis=1)
         self._similar = similar_classes(label_space.class_names)
@@ -115,7 +136,12 @@ class SimulatedTeacher:
         class_id = class_id[merged_into]
         confidence = self._draw_confidence(wrong_odds, wrong | (class_id != true.class_id), generator)[merged_into]
         class_id[generator.random(len(class_id)) < self.config.void_rate * self.config.severity] = IGNORE_ID
-        return _number(merged_into[outline], class_id, confidence)
+        segments, kept = _number(merged_into[outline], class_id, confidence)
+        if self.features is None:
+            return segments
+        known = SegmentTruth(segments.class_id, true.class_id[kept], true.instance[kept])
+        text_id, features = self.features.make(known, image, seed)
+        return replace(segments, text_id=text_id, features=features)
 
     def _draw_classes(
         self, true: TrueSegments, seed: int, generator: np.random.Generator
@@ -200,13 +226,15 @@ class SimulatedTeacher:
             )
 
 
-def _number(index: NDArray[np.int64], class_id: NDArray[np.uint8], confidence: NDArray[np.float32]) -> TeacherSegments:
-    """Numbers the segments that still have pixels and a label from 1; the others become void."""
+def _number(
+    index: NDArray[np.int64], class_id: NDArray[np.uint8], confidence: NDArray[np.float32]
+) -> tuple[TeacherSegments, NDArray[np.bool_]]:
+    """Numbers the segments that still have pixels and a label from 1; the others become void. Also which were kept."""
     used = np.bincount(index.ravel(), minlength=len(class_id)) > 0
     used &= class_id != IGNORE_ID
     number = np.where(used, np.cumsum(used), 0).astype(np.uint16)
     kept = class_id[used]
-    return TeacherSegments(number[index], kept, confidence[used], kept.astype(np.int32))
+    return TeacherSegments(number[index], kept, confidence[used], kept.astype(np.int32)), used
 
 
 def perturb_extrinsics(
