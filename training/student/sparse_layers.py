@@ -2,11 +2,13 @@
 
 Each layer is, per kernel offset, a gather, a matrix product and a scatter-add whose rows are distinct,
 so results do not depend on the number of threads. The exporter writes the same three steps as ONNX nodes.
+Other libraries can do the same arithmetic on the same weights and tables: see ``sparse_backends``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,22 +21,24 @@ CENTRE = NUM_OFFSETS
 
 @dataclass(frozen=True)
 class LevelTables:
-    """``core.pyramid.Level`` as tensors; ``starts`` stay Python numbers."""
+    """``core.pyramid.Level`` as tensors; ``starts`` stay Python numbers, ``derived`` is what backends made of them."""
 
     centre: Tensor
     neighbor: Tensor
     starts: list[int]
+    derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class StrideTables:
-    """``core.pyramid.Stride`` as tensors, with the number of coarse voxels."""
+    """``core.pyramid.Stride`` as tensors, with the number of coarse voxels; ``derived`` as in ``LevelTables``."""
 
     child: Tensor
     parent: Tensor
     position: Tensor
     starts: list[int]
     num_coarse: int
+    derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,45 @@ def _tensor(array: Any, device: torch.device | str) -> Tensor:
     return torch.from_numpy(array).to(device)
 
 
+def submanifold(features: Tensor, weight: Tensor, tables: LevelTables) -> Tensor:
+    """(V, C_in) to (V, C_out) by ``weight`` (27, C_in, C_out)."""
+    return _SubmanifoldFunction.apply(features, weight, tables)
+
+
+def down(features: Tensor, weight: Tensor, tables: StrideTables) -> Tensor:
+    """(V_fine, C_in) to (V_coarse, C_out) by ``weight`` (8, C_in, C_out)."""
+    grouped = features.index_select(0, tables.child)  # (V_fine, C_in), by corner
+    products = _grouped_matmul(grouped, weight, tables.starts)
+    out = products.new_zeros(tables.num_coarse, products.shape[1])
+    return out.index_add(0, tables.parent, products)
+
+
+def up(features: Tensor, weight: Tensor, tables: StrideTables) -> Tensor:
+    """(V_coarse, C_in) to (V_fine, C_out) by ``weight`` (8, C_in, C_out)."""
+    grouped = features.index_select(0, tables.parent)  # (V_fine, C_in), by corner
+    return _grouped_matmul(grouped, weight, tables.starts).index_select(0, tables.position)
+
+
+@dataclass(frozen=True)
+class SparseBackend:
+    """Who does the arithmetic of the three convolutions: the functions above, or others with their signatures."""
+
+    name: str
+    submanifold: Callable[[Tensor, Tensor, LevelTables], Tensor]
+    down: Callable[[Tensor, Tensor, StrideTables], Tensor]
+    up: Callable[[Tensor, Tensor, StrideTables], Tensor]
+
+
+TABLES = SparseBackend("tables", submanifold, down, up)
+
+
 class SubmanifoldConv(nn.Module):
     """3 x 3 x 3 convolution on the active voxels only (cross-correlation, as torch and spconv).
 
     ``weight`` is (27, C_in, C_out), kernel position k as in ``core.pyramid.kernel_offset``. No bias: a norm follows.
     """
+
+    backend: SparseBackend = TABLES
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -90,11 +128,13 @@ class SubmanifoldConv(nn.Module):
 
     def forward(self, features: Tensor, tables: LevelTables) -> Tensor:
         """(V, C_in) to (V, C_out)."""
-        return _SubmanifoldFunction.apply(*_in_one_type(features, self.weight), tables)
+        return self.backend.submanifold(*_in_one_type(features, self.weight), tables)
 
 
 class DownConv(nn.Module):
     """2 x 2 x 2 convolution of stride 2; ``weight`` is (8, C_in, C_out) by corner of ``core.pyramid.Stride``."""
+
+    backend: SparseBackend = TABLES
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -103,15 +143,13 @@ class DownConv(nn.Module):
 
     def forward(self, features: Tensor, tables: StrideTables) -> Tensor:
         """(V_fine, C_in) to (V_coarse, C_out)."""
-        features, weight = _in_one_type(features, self.weight)
-        grouped = features.index_select(0, tables.child)  # (V_fine, C_in), by corner
-        products = _grouped_matmul(grouped, weight, tables.starts)
-        out = products.new_zeros(tables.num_coarse, products.shape[1])
-        return out.index_add(0, tables.parent, products)
+        return self.backend.down(*_in_one_type(features, self.weight), tables)
 
 
 class UpConv(nn.Module):
     """Transpose of ``DownConv``: 2 x 2 x 2, stride 2, back onto the fine voxels; ``weight`` (8, C_in, C_out)."""
+
+    backend: SparseBackend = TABLES
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -120,9 +158,7 @@ class UpConv(nn.Module):
 
     def forward(self, features: Tensor, tables: StrideTables) -> Tensor:
         """(V_coarse, C_in) to (V_fine, C_out)."""
-        features, weight = _in_one_type(features, self.weight)
-        grouped = features.index_select(0, tables.parent)  # (V_fine, C_in), by corner
-        return _grouped_matmul(grouped, weight, tables.starts).index_select(0, tables.position)
+        return self.backend.up(*_in_one_type(features, self.weight), tables)
 
 
 def _in_one_type(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
