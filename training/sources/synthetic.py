@@ -24,11 +24,8 @@ from training.sources.synthetic_rendering import render
 from training.sources.synthetic_shading import Weather
 from training.sources.synthetic_world import build_world
 
-TRAIN_SEEDS: tuple[int, ...] = tuple(range(1, 101))
-"""Drives that students may learn from."""
-
 HELD_OUT_SEEDS: dict[str, tuple[int, ...]] = {"spinning32": (101, 103), "spinning64": (102, 104)}
-"""Drives that no student learns from, by LiDAR, so that scores on them mean something."""
+"""Drives for benchmarks and tests, by LiDAR: no recipe of ``config/recipes`` learns from them."""
 
 REVISION = 1
 """Of the generator: raised when equal configurations begin to give other bytes, so that drives are rendered anew."""
