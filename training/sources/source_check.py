@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,32 +45,47 @@ class Finding:
         return f"{self.severity}: {self.where}: {self.message}"
 
 
-def check_source(source: Source, samples: int = 3) -> list[Finding]:
+def check_source(source: Source, samples: int = 3, needs_images: bool = False) -> list[Finding]:
     """Loads a few samples and looks for what makes a run worthless: damage, calibration, labels, stamps.
+
+    Damage of one of three samples is a warning, because a run bears some corrupt ones; of half of them, an error.
 
     Args:
         source: any.
         samples: how many are loaded, spread evenly from the first to the last.
+        needs_images: samples without images are an error.
 
     Returns:
         What was found, errors first; empty if all is well.
     """
     if not len(source):
         return [Finding(ERROR, source.name, "it holds no samples; check the path, the split and the skip")]
-    findings: list[Finding] = []
+    indices = sorted({round(i) for i in np.linspace(0, len(source) - 1, max(1, samples))})
+    loaded, unreadable = _load(source, indices)
+    damage = [*unreadable, *(finding for sample in loaded for finding in _check_cloud(sample))]
+    if 2 * sum(finding.severity == ERROR for finding in damage) < len(indices):
+        damage = [replace(finding, severity=WARNING) for finding in damage]
+    findings = damage
+    for sample in loaded:
+        findings += _check_truth(sample, source.label_space)
+        findings += _check_key_and_pose(sample, source.name)
+    findings += _check_all(loaded, source)
+    findings += _check_cameras(loaded)
+    if needs_images and loaded and not any(sample.images for sample in loaded):
+        message = "no sample looked at has an image; a 2D teacher needs some, check the cameras of the source"
+        findings.append(Finding(ERROR, source.name, message))
+    return sorted(findings, key=lambda finding: finding.severity != ERROR)
+
+
+def _load(source: Source, indices: Sequence[int]) -> tuple[list[Sample], list[Finding]]:
     loaded: list[Sample] = []
-    for index in sorted({round(i) for i in np.linspace(0, len(source) - 1, max(1, samples))}):
+    findings: list[Finding] = []
+    for index in indices:
         try:
             loaded.append(source.load_sample(index))
         except (OvSegError, OSError) as error:
             findings.append(Finding(ERROR, f"{source.name}, sample {index}", str(error)))
-            continue
-        findings += _check_cloud(loaded[-1])
-        findings += _check_truth(loaded[-1], source.label_space)
-        findings += _check_key_and_pose(loaded[-1], source.name)
-    findings += _check_all(loaded, source)
-    findings += _check_cameras(loaded)
-    return sorted(findings, key=lambda finding: finding.severity != ERROR)
+    return loaded, findings
 
 
 def _check_cloud(sample: Sample) -> Iterator[Finding]:

@@ -143,6 +143,29 @@ def test_a_scan_that_was_cut_off_between_two_points():
     assert finding.message == "20 points, others have 100; was its file cut off?"
 
 
+@pytest.mark.parametrize(("broken", "severity"), [((2,), "warning"), ((0, 4), "error"), ((0, 2, 4), "error")])
+def test_one_damaged_sample_of_three_is_a_warning_two_are_an_error(broken, severity):
+    class Damaged(MadeSource):
+        def load_sample(self, index):
+            if index in broken[:1]:
+                raise InputError(f"{index}.bin is cut off")
+            points = np.full((100, 3), np.nan, np.float32)
+            damaged = {"cloud": replace(make_sample(0).cloud, points=points)} if index in broken else {}
+            return make_sample(index, **damaged)
+
+    findings = [f for f in check_source(Damaged()) if re.search("cut off$|none of its 100 points is finite", f.message)]
+    assert [f.severity for f in findings] == [severity] * len(broken)
+
+
+def test_a_source_without_images_is_no_use_to_a_teacher():
+    blind = MadeSource(lambda sample: {"images": ()})
+    assert check_source(blind) == []
+    (finding,) = check_source(blind, needs_images=True)
+    assert (finding.severity, finding.where) == ("error", "made")
+    assert finding.message.startswith("no sample looked at has an image")
+    assert check_source(MadeSource(), needs_images=True) == []
+
+
 def test_samples_that_cannot_be_loaded_are_findings_not_exceptions():
     class Broken(MadeSource):
         def load_sample(self, index):
