@@ -136,4 +136,4 @@ def backend_of_kernels(
 def _positions(starts: list[int], like: Tensor) -> Tensor:
     """Kernel position of each of the rows that ``starts`` groups."""
     lengths = torch.tensor([end - start for start, end in pairwise(starts)], device=like.device)
-    return torch.arange(len(lengths), device=like.device).repeat_interleave(lengths)
+    return torch.arange(len(lengths), device=like.device).repeat_interleave(lengths, output_size=starts[-1])

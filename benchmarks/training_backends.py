@@ -1,0 +1,175 @@
+"""Measures forward passes and training steps of the student's networks under every sparse backend at hand.
+
+    python benchmarks/training_backends.py [--networks small minkunet18] [--backends tables torchsparse spconv]
+        [--scan scan.bin --columns 4] [--copies 2] [--precision fp32] [--threads 1] [--rounds 7] [--json backends.json]
+
+One batch of ``--copies`` of a scan, by default a synthetic one. Backends take turns round by round; the table holds
+medians of all rounds but the first. A step is a forward pass, the cross-entropy of random labels and the backward
+pass. Every pass gets new tables, as in training, so a backend pays for the maps it derives from them. A backend has no
+figure where it leaves the work to the default one, as spconv does on the CPU: always above one thread, and in the
+backward pass unless torch has CUDA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ov_seg_ros.core.errors import ConfigError, MissingDependencyError
+from ov_seg_ros.core.pyramid import Pyramid, build_pyramid
+from ov_seg_ros.core.voxels import VoxelGrid
+from training.sources.point_files import load_point_file
+from training.sources.synthetic import HELD_OUT_SEEDS, DriveConfig, SyntheticDrive
+from training.student.minkunet import NETWORKS, MinkUNet
+from training.student.sparse_backends import BACKENDS, load_backend, use_backend
+from training.student.sparse_layers import Tables
+from training.student.trainer import PRECISIONS
+
+IN_CHANNELS, NUM_CLASSES = 8, 16
+RANGE_MIN, RANGE_MAX = (-51.2, -51.2, -5.0), (51.2, 51.2, 3.0)
+PASSES = ("forward", "step")
+
+
+def load_coords(options: argparse.Namespace) -> NDArray[np.int32]:
+    """Cells of the copies of the scan, far enough apart."""
+    if options.scan is None:
+        drive = SyntheticDrive(DriveConfig(HELD_OUT_SEEDS["spinning32"][0], "spinning32", num_scans=1, cameras=()))
+        points = drive.load_sample(0, with_images=False).cloud.points
+    else:
+        points = load_point_file(options.scan, options.columns)[:, :3]
+    size = options.voxel_size
+    cells = VoxelGrid("cartesian", (size, size, size), RANGE_MIN, RANGE_MAX).voxelize(points).coords
+    step = np.array([cells[:, 0].max() // 32 * 32 + 64, 0, 0], np.int32)
+    return np.concatenate([cells + i * step for i in range(options.copies)])
+
+
+def available(names: Sequence[str]) -> list[str]:
+    """The backends that load; says on stderr why others do not."""
+    found = []
+    for name in names:
+        try:
+            load_backend(name)
+            found.append(name)
+        except (ConfigError, MissingDependencyError) as error:
+            print(f"{name}: not measured, {error}", file=sys.stderr)
+    return found
+
+
+class Contest:
+    """One network on one batch, under any backend."""
+
+    def __init__(self, network: str, pyramid: Pyramid, device: torch.device, precision: str) -> None:
+        torch.manual_seed(0)
+        self.network = MinkUNet(NETWORKS[network], IN_CHANNELS, NUM_CLASSES).to(device)
+        self.pyramid, self.device, self.dtype = pyramid, device, PRECISIONS[precision]
+        voxels = len(pyramid.levels[0])
+        self.features = torch.randn(voxels, IN_CHANNELS, device=device)
+        self.label = torch.randint(NUM_CLASSES, (voxels,), device=device)
+
+    def time_pass(self, backend: str, kind: str) -> float | None:
+        """Milliseconds of one pass; None where the backend left it to the default one."""
+        use_backend(self.network, backend)
+        self.network.train(kind == "step").zero_grad()
+        tables = Tables.from_pyramid(self.pyramid, self.device)
+        self._wait()
+        begin = time.perf_counter()
+        with torch.set_grad_enabled(kind == "step"):
+            with nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype):
+                logits = self.network(self.features, tables)
+                loss = nn.functional.cross_entropy(logits, self.label)
+            if kind == "step":
+                loss.backward()
+        self._wait()
+        elapsed = 1e3 * (time.perf_counter() - begin)
+        return elapsed if backend == "tables" or tables.levels[0].derived else None
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def measure(contest: Contest, backends: Sequence[str], rounds: int) -> dict[str, dict[str, float | None]]:
+    """Median milliseconds by backend and kind of pass."""
+    times: dict[tuple[str, str], list[float | None]] = {(b, kind): [] for b in backends for kind in PASSES}
+    for _ in range(rounds + 1):
+        for backend, kind in times:
+            times[backend, kind].append(contest.time_pass(backend, kind))
+    return {b: {kind: _median(times[b, kind][1:]) for kind in PASSES} for b in backends}
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.median(known)) if known else None
+
+
+def print_table(name: str, result: dict[str, dict[str, float | None]]) -> None:
+    """One line per backend, with its speed relative to the first."""
+    first = next(iter(result.values()))["step"]
+    for backend, row in result.items():
+        forward, step = row["forward"], row["step"]
+        cells = [f"{forward:12.1f}" if forward else f"{'-':>12}"]
+        cells += [f"{step:9.1f}{1e3 / step:9.2f}" if step else f"{'-':>9}{'-':>9}"]
+        cells += [f"{first / step:7.2f} x" if step and first else ""]
+        print(f"{name:12}{backend:13}", *cells)
+
+
+def about(options: argparse.Namespace, device: torch.device, pyramid: Pyramid) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "precision": options.precision,
+        "voxels_by_level": [len(level) for level in pyramid.levels],
+        "copies": options.copies,
+        "voxel_size": options.voxel_size,
+        "rounds": options.rounds,
+        "load": os.getloadavg()[0],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["small", "minkunet18"])
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("--scan", type=Path, help="float32 points; default: a synthetic scan")
+    parser.add_argument("--columns", type=int, default=4, help="values per point of --scan")
+    parser.add_argument("--voxel-size", type=float, default=0.1)
+    parser.add_argument("--copies", type=int, default=2, help="of the scan in the batch")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0 = as torch chooses")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pyramid, backends, figures = build_pyramid(load_coords(options), 5), available(options.backends), {}
+    print(f"{'network':12}{'backend':13}{'forward ms':>13}{'step ms':>10}{'steps/s':>9}")
+    for name in options.networks:
+        figures[name] = measure(Contest(name, pyramid, device, options.precision), backends, options.rounds)
+        print_table(name, figures[name])
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({**about(options, device, pyramid), "ms": figures}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
