@@ -21,7 +21,7 @@ from training.student.pair_augmentation import PairAugmentationConfig
 from training.student.paired_scans import PairedScans, save_pairs
 from training.student.trainer import Trainer, TrainerConfig
 
-GRID = VoxelGrid("cartesian", (1.0, 1.0, 1.0), (-10.0, -10.0, -5.0), (10.0, 10.0, 5.0))
+GRID = VoxelGrid("cartesian", (2.5, 2.5, 1.0), (-10.0, -10.0, -5.0), (10.0, 10.0, 5.0))
 FEATURES = ("height", "intensity", "extent_z")
 TINY = NetworkConfig(8, (12,), (8,), (1,), (1,))
 TEXTS = normalize(torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -117,33 +117,35 @@ def test_a_batch_without_pairs_costs_nothing(tmp_path, negatives, settings):
     assert both.item() > 0.9 * objective.loss(batch_of(examples, 0))[0].item()
 
 
-def test_the_loss_is_computed_in_full_precision(tmp_path):
+def test_only_the_network_runs_in_half_precision(tmp_path):
     batch = batch_of(make_examples(tmp_path, (0,)), 0)
     objective = make_objective()
-    full = objective.loss(batch)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        half = objective.loss(batch)[0]
-    half.backward()
-    assert half.dtype == torch.float32
+        loss = objective.loss(batch)[0]
+        embeddings = objective.network(batch.features, batch.tables)
+    assert embeddings.dtype == torch.bfloat16
+    points = pool_superpoints(normalize(embeddings.float(), dim=1), batch.pair_voxel, batch.pair_segment, 6)
+    expected = ContrastLoss(ContrastConfig(), TEXTS, GROUPS)(points, batch.segment_features, batch.segment_text)[0]
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+    loss.backward()
     assert all(torch.isfinite(value.grad).all() for value in objective.network.parameters())
-    torch.testing.assert_close(half, full, rtol=0.05, atol=0)
 
 
 def test_the_trainer_learns_the_texts(tmp_path):
     """Passes of two scans, one of the files without pairs; afterwards voxels find their texts."""
-    examples = make_examples(tmp_path, (0,), (1,), (2, False), (3,))
+    examples = make_examples(tmp_path, (0,), (1,), (2, False))
     optimizer = OptimizerConfig(learning_rate=3e-2)
-    config = TrainerConfig(steps=25, batch_size=4, scans_per_pass=2, average=0.0, optimizer=optimizer)
+    config = TrainerConfig(steps=30, batch_size=2, scans_per_pass=2, average=0.0, optimizer=optimizer)
     losses = []
     trainer = Trainer(config, make_objective(), examples, tmp_path / "run")
     network = trainer.run(lambda _step, _steps, terms: losses.append(terms))
     assert losses[-1]["loss"] < 0.1 * losses[0]["loss"]
-    assert losses[-1]["superpoints"] == pytest.approx(9)  # 3 of 4 scans have 6, so 18 in two passes
+    assert {terms["superpoints"] for terms in losses} == {6, 12}
     unseen = batch_of(make_examples(tmp_path, (99,)), 0)
     with torch.no_grad():
         voxels = network(unseen.features, unseen.tables)
     found = (normalize(voxels, dim=1) @ TEXTS.T).argmax(dim=1)[unseen.pair_voxel]
-    assert (found == unseen.segment_text[unseen.pair_segment]).float().mean() > 0.7  # guessing finds one in six
+    assert (found == unseen.segment_text[unseen.pair_segment]).float().mean() > 0.6  # guessing finds one in six
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
