@@ -41,6 +41,9 @@ REVISION = 1
 MARGIN = 0.004
 """By which the answered text is the nearest, in cosine; survives features stored as float16."""
 
+MAX_MOVES = 100
+"""Attempts at making a text the nearest before the feature becomes that text; never needed with the default."""
+
 
 @dataclass(frozen=True)
 class FeatureConfig:
@@ -182,13 +185,23 @@ class SimulatedFeatures:
         noise = np.sqrt(config.look) * look + np.sqrt(rest) * generator.standard_normal(look.shape)
         features = np.sqrt(config.gap) * axes[:, 1] + np.sqrt(config.meaning) * meaning
         features = features + (noise / np.sqrt(dimensions)) @ axes[:, RESERVED:].T
-        return unit_rows(self._nearest_to(text_id, features))
+        return self._nearest_to(text_id, features)
 
     def _nearest_to(self, text_id: NDArray[np.int32], features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Moves features towards their texts, as little as it takes for no other text to be nearer."""
-        products = features @ self._texts.T  # (R, T)
-        own = products[np.arange(len(text_id)), text_id]
-        rivals = self._first[None, :] != self._first[text_id][:, None]
-        away = 1.0 - self._cosines[text_id]
-        step = np.where(rivals, (products - own[:, None] + MARGIN) / np.where(rivals, away, 1.0), 0.0)
-        return features + step.max(axis=1, initial=0.0)[:, None] * self._texts[text_id]
+        """Moves features until no other text is nearer than their own, each time as little as rules out the nearest."""
+        features = unit_rows(features)
+        moving = np.arange(len(features))
+        for _ in range(MAX_MOVES):
+            own = self._texts[text_id[moving]]
+            products = features[moving] @ self._texts.T - (features[moving] * own).sum(axis=1)[:, None]
+            products[self._first == self._first[text_id[moving]][:, None]] = -np.inf
+            rival = products.argmax(axis=1)
+            excess = products[np.arange(len(moving)), rival] + MARGIN
+            left = excess > 0
+            moving, away, excess = moving[left], (own - self._texts[rival])[left], excess[left] + MARGIN
+            if not len(moving):
+                return features
+            step = excess / (away**2).sum(axis=1)  # onto the plane between the two texts, and a little beyond
+            features[moving] = unit_rows(features[moving] + step[:, None] * away)
+        features[moving] = self._texts[text_id[moving]]
+        return features
