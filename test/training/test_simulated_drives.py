@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,10 +44,14 @@ FEATURES = SimulatedFeatures(TextSpace.make(DICTIONARY))
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory: pytest.TempPathFactory) -> RenderedDrives:
+    """A rendered drive of two scans, and its first scan again under another name and seed."""
     root = tmp_path_factory.mktemp("drives")
-    for seed, scans in ((911, 2), (912, 1)):
-        config = DriveConfig(seed, num_scans=scans, cameras=("front", "back"), image_width=240, image_height=135)
-        write_drive(SyntheticDrive(config), root / str(seed))
+    config = DriveConfig(911, num_scans=2, cameras=("front", "back"), image_width=160, image_height=90)
+    write_drive(SyntheticDrive(config), root / "911")
+    shutil.copytree(root / "911", root / "912")
+    about = json.loads((root / "912" / "drive.json").read_text())
+    about["name"], about["config"]["seed"], about["scans"] = "drive_0912_spinning32", 912, about["scans"][:1]
+    (root / "912" / "drive.json").write_text(json.dumps(about))
     return RenderedDrives([root / "911", root / "912"], "tiny")
 
 
