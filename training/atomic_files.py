@@ -21,6 +21,25 @@ class StorageFullError(OvSegError):
 
 
 @contextmanager
+def explain_full_disk(path: Path, bytes_needed: int | None = None) -> Iterator[None]:
+    """Turns what the system says about a full disk into an error that names the place and the remedy.
+
+    Args:
+        path: file that is written, or folder of several.
+        bytes_needed: size of the file; None = unknown.
+
+    Raises:
+        StorageFullError: the disk or quota is exhausted.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise StorageFullError(_full_message(path, bytes_needed)) from error
+
+
+@contextmanager
 def atomic_path(path: Path, bytes_needed: int | None = None, shared: bool = False) -> Iterator[Path]:
     """Yields ``<path>.part`` to write to and gives it its final name afterwards, unless an error came.
 
@@ -37,14 +56,10 @@ def atomic_path(path: Path, bytes_needed: int | None = None, shared: bool = Fals
     suffix = f".{os.getpid()}.part" if shared else ".part"
     partial = path.with_name(path.name + suffix)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        if error.errno not in FULL_DISK:
-            raise
-        raise StorageFullError(_full_message(path, bytes_needed)) from error
+        with explain_full_disk(path, bytes_needed):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

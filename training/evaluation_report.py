@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from training.atomic_files import explain_full_disk, write_bytes
 from training.evaluation import Evaluation
 from training.evaluation_report_plots import plot_classes, plot_confusion, plot_ranges
 from training.evaluation_report_tables import write_tables
@@ -35,16 +36,17 @@ def write_evaluation(folder: str | Path, rows: Mapping[str, Evaluation], with_pl
     Raises:
         InputError: no rows, or rows over different classes or range bands.
         MissingDependencyError: matplotlib is not installed; the numbers are written.
+        StorageFullError: the disk is full.
     """
     _check_rows(rows)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     space = next(iter(rows.values())).label_space
     content = {"label_space": space.to_dict(), "rows": {name: row.to_dict() for name, row in rows.items()}}
-    (folder / JSON_FILE).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    (folder / TABLES_FILE).write_text(write_tables(rows))
+    write_bytes(folder / JSON_FILE, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(folder / TABLES_FILE, write_tables(rows).encode())
     if with_plots:
-        _write_plots(folder, rows)
+        with explain_full_disk(folder / "plots"):
+            _write_plots(folder, rows)
     return folder
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ov_seg_ros.core.pyramid import NUM_OFFSETS
 from ov_seg_ros.core.student_description import METADATA_KEY, StudentDescription
+from training.atomic_files import write_bytes
 from training.student.minkunet import Blocks, ConvNorm, MinkUNet, ResidualBlock
 
 OPSET = 18
@@ -32,14 +33,16 @@ def export_student(network: MinkUNet, description: StudentDescription, path: Pat
     Args:
         network: trained; used in evaluation mode, unchanged.
         description: stored as JSON in the file's metadata.
-        path: of the .onnx file; its folder is created.
+        path: of the .onnx file; its folder is created. An older file stays until the new one is whole.
+
+    Raises:
+        StorageFullError: the disk is full.
     """
     graph = _GraphWriter(num_levels=description.num_levels, num_features=len(description.point_features))
     logits = _write_network(graph, network)
     model = graph.finish(logits, len(description.label_space), description)
     onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(model.SerializeToString())
+    write_bytes(path, model.SerializeToString())
 
 
 class _GraphWriter:

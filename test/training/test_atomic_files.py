@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from training import atomic_files
-from training.atomic_files import StorageFullError, atomic_path, check_free_space, format_bytes, write_bytes, write_json
+from training.atomic_files import (
+    StorageFullError,
+    atomic_path,
+    check_free_space,
+    explain_full_disk,
+    format_bytes,
+    write_bytes,
+    write_json,
+)
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -74,6 +82,16 @@ def test_the_kernel_says_that_the_device_is_full(tmp_path):
 
     with pytest.raises(StorageFullError, match="file needs more space"):
         fill()
+
+
+def test_files_written_in_place_get_the_same_message(tmp_path):
+    with (
+        pytest.raises(StorageFullError, match=rf"no space left in {tmp_path}: plots needs more space"),
+        explain_full_disk(tmp_path / "plots"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PermissionError), explain_full_disk(tmp_path / "plots"):
+        raise PermissionError("plots")
 
 
 def test_free_space_is_asked_for_in_a_folder_to_be(tmp_path, monkeypatch):

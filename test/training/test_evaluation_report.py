@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from ov_seg_ros.core.errors import InputError, MissingDependencyError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.metrics import ConfusionMatrix
+from training.atomic_files import StorageFullError
 from training.evaluation import Evaluation, RangeBand
 from training.evaluation_report import load_evaluation, write_evaluation
 from training.evaluation_report_tables import markdown_table
@@ -113,3 +115,11 @@ def test_damaged_json(tmp_path):
         (tmp_path / "evaluation.json").write_text(text)
         with pytest.raises(InputError, match="is no evaluation"):
             load_evaluation(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("file", ["evaluation.json.part", "evaluation.md.part", "miou_by_range.png"])
+def test_a_full_disk_says_where_and_what_to_do(tmp_path, file):
+    (tmp_path / file).symlink_to("/dev/full")
+    with pytest.raises(StorageFullError, match=rf"no space left in {tmp_path}: .*free some space and run the same"):
+        write_evaluation(tmp_path, {"a": GOOD})

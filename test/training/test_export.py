@@ -1,5 +1,7 @@
 """The exported graph computes what the trained network computes, on clouds of any size."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,6 +12,7 @@ from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.pyramid import build_pyramid
 from ov_seg_ros.core.student_description import METADATA_KEY, StudentDescription
 from ov_seg_ros.core.voxels import VoxelGrid
+from training.atomic_files import StorageFullError
 from training.export import export_student
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.sparse_layers import Tables
@@ -80,3 +83,15 @@ def test_graph_inputs_are_what_the_pyramid_gives(exported):
     pyramid = build_pyramid(np.zeros((1, 3), np.int32), description.num_levels)
     names = {value.name for value in onnx.load(path).graph.input}
     assert names == {"features", *pyramid.graph_inputs()}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_costs_no_older_student(tmp_path):
+    space = LabelSpace("five", tuple("abcde"), ((0, 0, 0),) * 5)
+    network = make_network("small")
+    description = StudentDescription("small", space, GRID, FEATURES, network.config.num_levels, {"seed": 0})
+    (tmp_path / "student.onnx").write_bytes(b"older")
+    (tmp_path / "student.onnx.part").symlink_to("/dev/full")
+    with pytest.raises(StorageFullError, match=r"no space left in .*: student\.onnx needs .* more"):
+        export_student(network, description, tmp_path / "student.onnx")
+    assert (tmp_path / "student.onnx").read_bytes() == b"older"

@@ -30,6 +30,7 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import interpolate_transform, invert_transform
+from training.atomic_files import explain_full_disk, write_json
 from training.sources.protocol import ImageTruth
 from training.sources.synthetic import DriveConfig, SyntheticDrive
 
@@ -56,6 +57,9 @@ def write_drive(
         folder: of this drive alone.
         processes: that render side by side; the bytes do not depend on it.
         progress: called with (scans done, scans in all).
+
+    Raises:
+        StorageFullError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "drive.json").unlink(missing_ok=True)
@@ -69,7 +73,7 @@ def write_drive(
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             for done, _ in enumerate(pool.map(_write_in_worker, jobs, chunksize=2), 1):
                 report(done, len(drive))
-    (folder / "drive.json").write_text(json.dumps(_describe(drive), indent=1) + "\n")
+    write_json(folder / "drive.json", _describe(drive))
     return SyntheticFolder(folder)
 
 
@@ -84,6 +88,11 @@ def _write_in_worker(job: tuple[DriveConfig, Path, int]) -> None:
 
 
 def _write_scan(drive: SyntheticDrive, folder: Path, index: int) -> None:
+    with explain_full_disk(folder / f"scan {index} with its images"):
+        _write_scan_files(drive, folder, index)
+
+
+def _write_scan_files(drive: SyntheticDrive, folder: Path, index: int) -> None:
     sample, fields = drive.load_sample(index, with_images=False), drive.load_scan_fields(index)
     path = _scan_path(folder, index)
     path.parent.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ from ov_seg_ros.core.transforms import invert_transform, transform_points
 
 pytest.importorskip("embreex", reason="the ray tracer is not installed")
 
+from training.atomic_files import StorageFullError
 from training.sources.synthetic import HELD_OUT_SEEDS, DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import SyntheticFolder, write_drive
 from training.sources.synthetic_materials import CLASS_NAMES
@@ -223,3 +224,13 @@ def test_processes_do_not_change_the_bytes(tmp_path):
     assert reports == [(1, 2), (2, 2)]
     for path in sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*") if p.is_file()):
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("file", ["scans/000000.npz", "images/front/000000.jpg", "drive.json.part"])
+def test_a_full_disk_leaves_no_drive_that_looks_whole(drive, tmp_path, file):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).symlink_to("/dev/full")
+    with pytest.raises(StorageFullError, match=rf"no space left in {tmp_path}: .*free some space"):
+        write_drive(drive, tmp_path)
+    assert not (tmp_path / "drive.json").exists()
