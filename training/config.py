@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.voxels import VoxelGrid
+from training.strict_yaml import read_yaml
 
 T = TypeVar("T")
 
@@ -34,21 +33,26 @@ class GridSettings:
         return VoxelGrid(**dataclasses.asdict(self))
 
 
-def load_keys(path: Path) -> Any:
+def load_keys(path: Path, below: tuple[Path, ...] = ()) -> Any:
     """Content of a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it.
 
+    Args:
+        path: of the recipe.
+        below: recipes that extend it.
+
     Raises:
-        ConfigError: missing file, or no YAML.
+        ConfigError: missing file, no YAML, a key that stands twice, or recipes that extend each other.
     """
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigError(f"recipe {path} does not exist; recipes that come along: {known}")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {path} is no YAML: {error}") from error
+    if path in below:
+        raise ConfigError(
+            f"recipe {path} extends itself, by way of {', '.join(str(p) for p in below[1:]) or 'no other'}"
+        )
+    content = read_yaml(path, "recipe")
     if isinstance(content, dict) and "extends" in content:
-        base = load_keys(path.parent / str(content.pop("extends")))
+        base = load_keys(path.parent / str(content.pop("extends")), (*below, path))
         return {**base, **content}
     return content
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.dictionary_reading import Group, read_groups, read_templates, read_yaml
+from training.dictionary_reading import Group, read_groups, read_templates
 from training.prompt_templates import fill_template
+from training.strict_yaml import read_yaml
 
 DICTIONARIES = Path(__file__).resolve().parent.parent / "config" / "dictionaries"
 
@@ -102,7 +103,7 @@ class ClassDictionary:
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in DICTIONARIES.glob("*.yaml")))
             raise ConfigError(f"dictionary {path} does not exist; dictionaries that come along: {known}")
-        return cls.from_dict(read_yaml(path), label_space, str(path))
+        return cls.from_dict(read_yaml(path, "dictionary"), label_space, str(path))
 
     @classmethod
     def from_label_space(cls, label_space: LabelSpace, templates: tuple[str, ...] = ("{}",)) -> ClassDictionary:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import ConfigError
@@ -32,35 +29,6 @@ class Group:
     name: str
     class_id: int
     texts: tuple[str, ...]
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Plain YAML keeps the last of two equal keys without a word; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = None if key_node.tag.endswith(":merge") else self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key is None:
-                continue
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"{key_node.start_mark.name}: line {line}: {key!r} stands twice; join the two")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file in which no key may stand twice.
-
-    Raises:
-        ConfigError: it is no YAML, not text, or a key stands twice.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            return yaml.load(file, _UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"dictionary {path} is no YAML: {error}") from error
 
 
 def read_templates(content: Mapping[str, Any], where: str) -> tuple[str, ...]:

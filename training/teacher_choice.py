@@ -16,6 +16,7 @@ from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
 from training.config import LABEL_SPACES, parse_settings
 from training.dictionary import DICTIONARIES, ClassDictionary
+from training.strict_yaml import read_yaml
 from training.teachers.protocol import Teacher
 
 TEACHERS = Path(__file__).resolve().parent.parent / "config" / "teachers"
@@ -83,11 +84,7 @@ class TeacherChoice:
         if not path.is_file():
             known = ", ".join(sorted(str(p) for p in TEACHERS.glob("*.yaml")))
             raise ConfigError(f"teacher {path} does not exist; those that come along: {known}")
-        try:
-            content = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise ConfigError(f"teacher {path} is no YAML: {error}") from error
-        choice = parse_settings(cls, content, str(path))
+        choice = parse_settings(cls, read_yaml(path, "teacher"), str(path))
         return dataclasses.replace(choice, settings={**choice.settings, **(changes or {})})
 
     def load_dictionary(self) -> ClassDictionary:

@@ -89,10 +89,18 @@ class LabelSpace:
 
     @classmethod
     def load(cls, path: Path) -> LabelSpace:
-        """Reads a YAML file from ``config/label_spaces``."""
+        """Reads a YAML file from ``config/label_spaces``.
+
+        Raises:
+            ConfigError: missing file, no YAML, or not the content that ``from_dict`` expects.
+        """
         if not path.is_file():
             raise ConfigError(f"label space file {path} does not exist")
-        return cls.from_dict(yaml.safe_load(path.read_text()), where=str(path))
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"label space file {path} is no YAML: {error}") from error
+        return cls.from_dict(content, where=str(path))
 
 
 def _color(values: list[Any]) -> tuple[int, int, int]:

@@ -48,3 +48,10 @@ def test_contradictions_are_refused(tmp_path, classes, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         LabelSpace.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("content", [b"name: [", b"\xff\xfe", b"", b"- a\n"])
+def test_a_file_that_is_no_label_space_is_named(tmp_path, content):
+    (tmp_path / "space.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"space\.yaml"):
+        LabelSpace.load(tmp_path / "space.yaml")
