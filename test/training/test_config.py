@@ -22,7 +22,10 @@ def test_a_recipe_takes_over_the_keys_of_the_one_it_extends(tmp_path):
         (b"a: \xff\xfe\n", r"recipe .*mine\.yaml is no YAML: 'utf-8'"),
         (b"extends: mine.yaml\n", r"recipe .*mine\.yaml extends itself, by way of no other"),
         (b"extends: other.yaml\n", r"recipe .*mine\.yaml extends itself, by way of .*other\.yaml"),
-        (b"extends: nothing.yaml\n", r"recipe .*nothing\.yaml does not exist; recipes that come along: .*synthetic_small"),
+        (
+            b"extends: nothing.yaml\n",
+            r"recipe .*nothing\.yaml does not exist; recipes that come along: .*synthetic_small",
+        ),
     ],
 )
 def test_broken_recipes_are_named(tmp_path, content, message):
