@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import sys
@@ -21,6 +22,7 @@ VERBS = {
 """Verb to what it does; the code is in ``ov_seg_ros.commands.<verb>``."""
 
 USER_ERROR, INTERRUPTED = 2, 130
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         print(f"ov-seg {args.verb}: {error}", file=sys.stderr)
+        return USER_ERROR
+    except OSError as error:
+        if args.debug or error.errno not in FULL_DISK:
+            raise
+        where = f" for {error.filename}" if error.filename else ""
+        print(f"ov-seg {args.verb}: no space left{where}; free some and run the same command again", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         if args.debug:

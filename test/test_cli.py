@@ -83,6 +83,16 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys, model):
     assert capsys.readouterr().err == "ov-seg info: interrupted\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line_with_the_remedy(drive, model, tmp_path, capsys):
+    (tmp_path / "report.json").symlink_to("/dev/full")
+    assert ov_seg("evaluate", drive, "--model", model, "--json", tmp_path / "report.json") == 2
+    message = "ov-seg evaluate: no space left; free some and run the same command again\n"
+    assert capsys.readouterr().err.endswith(message)
+    with pytest.raises(OSError, match="No space left"):
+        ov_seg("evaluate", drive, "--model", model, "--json", tmp_path / "report.json", "--debug")
+
+
 def test_info(model, capsys):
     assert ov_seg("info", model) == 0
     assert "classes         low, high" in capsys.readouterr().out
