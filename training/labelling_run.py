@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.atomic_files import check_free_space
-from training.labelling_journal import SKIPPED_FILE, Journal, JournalEntry, read_journals, write_skipped
+from training.sample_journal import SKIPPED_FILE, Journal, JournalEntry, read_journals, write_skipped
 from training.sharding import Shard, shard
 from training.sources.protocol import Source
 from training.stage_folder import StageFolder

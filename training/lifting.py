@@ -25,6 +25,7 @@ def lift_segments(
     sample: Sample,
     segments: Mapping[str, TeacherSegments],
     occlusion: VisibilityTest | None = DEFAULT_OCCLUSION,
+    min_depth: float = MIN_DEPTH,
 ) -> PseudoLabels:
     """Gives every point the class of the teacher segment at its nearest pixel.
 
@@ -35,6 +36,7 @@ def lift_segments(
         sample: the scan and its images; ``class_id``, the ground truth, is not read.
         segments: by camera name; cameras without segments are left out, as when a teacher skipped an image.
         occlusion: passed on to ``project_cloud``.
+        min_depth: passed on to ``project_cloud``, metres.
 
     Returns:
         Labels of all N points; superpoints are numbered from 0 without gaps, by camera and then by segment.
@@ -42,7 +44,7 @@ def lift_segments(
     Raises:
         InputError: ``segments`` names a camera the sample lacks, or does not fit its image.
     """
-    return _labels(sample, _views(sample, segments, occlusion, MIN_DEPTH))
+    return _labels(sample, _views(sample, segments, occlusion, min_depth))
 
 
 def pair_points(
@@ -193,8 +195,8 @@ def _usable_segments(key: str, view: _View) -> tuple[NDArray[np.bool_], NDArray[
         )
     if not len(features) == len(text_id) == len(view.segments.class_id) or not np.isfinite(features).all():
         raise InputError(
-            f"sample {key}: the {len(view.segments.class_id)} segments of camera {view.name!r} need a text and a finite "
-            f"feature each, got {len(text_id)} texts and features {features.shape} with "
+            f"sample {key}: the {len(view.segments.class_id)} segments of camera {view.name!r} need a text and a "
+            f"finite feature each, got {len(text_id)} texts and features {features.shape} with "
             f"{np.count_nonzero(~np.isfinite(features))} values that are NaN or infinite; label this image again"
         )
     return (text_id >= 0) & features.any(axis=1), features

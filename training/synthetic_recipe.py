@@ -13,27 +13,11 @@ from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.point_features import check_names, uses_color
 from ov_seg_ros.core.voxels import VoxelGrid
 from training.config import LABEL_SPACES, GridSettings, load_keys, parse_settings, plain
+from training.drive_sets import DriveSet
 from training.student.augmentation import AugmentationConfig
 from training.student.label_objective import LabelLossConfig
 from training.student.minkunet import NETWORKS
 from training.student.trainer import TrainerConfig
-
-
-@dataclass(frozen=True)
-class DriveSet:
-    """Synthetic drives of one kind.
-
-    Attributes:
-        lidar: "spinning32" or "spinning64".
-        seeds: one drive each.
-        scans: per drive.
-        scan_stride: every how many LiDAR revolutions a scan is kept; 10 = 1 s apart.
-    """
-
-    lidar: str
-    seeds: tuple[int, ...]
-    scans: int = 40
-    scan_stride: int = 5
 
 
 @dataclass(frozen=True)

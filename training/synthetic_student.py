@@ -6,14 +6,11 @@ one of other settings, and an interrupted stage continues where it stopped.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +22,18 @@ from ov_seg_ros import __version__
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.runtime.segmenter import Segmenter
+from training.drive_sets import Progress, drive_configs, drive_folder, render_drives, short_hash
 from training.evaluation import Evaluation, evaluate
 from training.export import export_student
 from training.labelling import SimulatedLabels, label_drive
-from training.sources.synthetic import REVISION, DriveConfig, SyntheticDrive
-from training.sources.synthetic_folder import SyntheticFolder, write_drive
+from training.sources.synthetic import DriveConfig
+from training.sources.synthetic_folder import SyntheticFolder
 from training.student.label_objective import LabelledScans, LabelObjective
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.process_group import ProcessGroup
 from training.student.trainer import Trainer
-from training.synthetic_recipe import DriveSet, SyntheticRecipe
+from training.synthetic_recipe import SyntheticRecipe
 from training.teachers.simulated import TeacherErrorConfig
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +48,16 @@ class Workspace:
 
     def drive_folder(self, config: DriveConfig) -> Path:
         """Of one synthetic drive; shared by all recipes that use it."""
-        made_by = {"revision": REVISION, **asdict(config)}
-        return self.root / "drives" / f"{config.seed:04d}-{_short_hash(made_by)}"
+        return drive_folder(self.root / "drives", config)
 
     def label_folder(self, config: DriveConfig) -> Path:
         """Of the labelled scans of one drive."""
         made_by = {"teacher": asdict(self.recipe.teacher), "labels": self.recipe.labels}
-        return self.root / "labels" / f"{self.drive_folder(config).name}-{_short_hash(made_by)}"
+        return self.root / "labels" / f"{self.drive_folder(config).name}-{short_hash(made_by)}"
 
     def training_folder(self) -> Path:
         """Of the checkpoint and its log."""
-        return self.root / "training" / f"{self.recipe.name}-{_short_hash(self.recipe.to_dict())}"
+        return self.root / "training" / f"{self.recipe.name}-{short_hash(self.recipe.to_dict())}"
 
 
 def run(space: Workspace, model_path: Path) -> dict[str, Any]:
@@ -79,21 +73,14 @@ def run(space: Workspace, model_path: Path) -> dict[str, Any]:
 
 
 def make_drives(space: Workspace) -> None:
-    """Renders the drives of the recipe that are not there yet, one process per drive."""
-    configs = [*_configs(space.recipe.train_drives), *_configs(space.recipe.held_out_drives)]
-    todo = [c for c in configs if not (space.drive_folder(c) / "drive.json").exists()]
-    todo.sort(key=lambda config: -config.num_scans)  # the longest first, so that no process ends alone with one
-    done = len(configs) - len(todo)
-    space.progress("drives", done, len(configs))
-    with ProcessPoolExecutor(space.processes, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(_render_one, todo, [space.drive_folder(c) for c in todo]):
-            done += 1
-            space.progress("drives", done, len(configs))
+    """Renders the drives of the recipe that are not there yet."""
+    configs = [*drive_configs(space.recipe.train_drives), *drive_configs(space.recipe.held_out_drives)]
+    render_drives(space.root / "drives", configs, space.processes, space.progress)
 
 
 def label(space: Workspace) -> None:
     """Teacher and lifting on the training drives, one process per drive."""
-    configs = list(_configs(space.recipe.train_drives))
+    configs = list(drive_configs(space.recipe.train_drives))
     with ProcessPoolExecutor(space.processes) as pool:
         for done, _ in enumerate(pool.map(_label_one, [space.recipe] * len(configs), *_folders(space, configs)), 1):
             space.progress("labels", done, len(configs))
@@ -116,7 +103,7 @@ def train(space: Workspace) -> Trainer:
 def _train_member(space: Workspace, group: ProcessGroup) -> Trainer:
     """What each process of a training does."""
     recipe = space.recipe
-    files = [f for c in _configs(recipe.train_drives) for f in sorted(space.label_folder(c).glob("??????.npz"))]
+    files = [f for c in drive_configs(recipe.train_drives) for f in sorted(space.label_folder(c).glob("??????.npz"))]
     num_classes = len(recipe.load_label_space())
     scans = LabelledScans(
         files, recipe.voxel_grid(), recipe.point_features, num_classes, recipe.uses_color, recipe.augmentation
@@ -188,7 +175,7 @@ def _lidar_only(segmenter: Segmenter) -> Callable[[Sample], np.ndarray]:
 
 
 def _held_out(space: Workspace, stage: str) -> Iterator[Sample]:
-    configs = list(_configs(space.recipe.held_out_drives))
+    configs = list(drive_configs(space.recipe.held_out_drives))
     total = sum(c.num_scans for c in configs)
     done = 0
     for config in configs:
@@ -202,7 +189,7 @@ def _held_out(space: Workspace, stage: str) -> Iterator[Sample]:
 def _evaluate_lifted(space: Workspace) -> Evaluation:
     """The labels that the recipe would have made on the held-out drives, by the same teacher and calibration."""
     lifted: dict[str, np.ndarray] = {}
-    for config in _configs(space.recipe.held_out_drives):
+    for config in drive_configs(space.recipe.held_out_drives):
         labels = _simulated(space.recipe, SyntheticFolder(space.drive_folder(config)), config.seed)
         for index in range(len(labels.drive)):
             lifted[labels.drive.load_sample(index, with_images=False).key] = labels.lift(index).class_id
@@ -216,10 +203,6 @@ def _simulated(recipe: SyntheticRecipe, drive: SyntheticFolder, seed: int) -> Si
     return SimulatedLabels(drive, errors, seed, recipe.load_label_space())
 
 
-def _render_one(config: DriveConfig, folder: Path) -> None:
-    write_drive(SyntheticDrive(config), folder)
-
-
 def _label_one(recipe: SyntheticRecipe, drive_folder: Path, out: Path) -> int:
     drive = SyntheticFolder(drive_folder)
     labels = _simulated(recipe, drive, drive.config.seed)
@@ -228,14 +211,3 @@ def _label_one(recipe: SyntheticRecipe, drive_folder: Path, out: Path) -> int:
 
 def _folders(space: Workspace, configs: list[DriveConfig]) -> tuple[list[Path], list[Path]]:
     return [space.drive_folder(c) for c in configs], [space.label_folder(c) for c in configs]
-
-
-def _configs(drive_sets: tuple[DriveSet, ...]) -> Iterator[DriveConfig]:
-    for drives in drive_sets:
-        for seed in drives.seeds:
-            yield DriveConfig(seed, drives.lidar, drives.scans, drives.scan_stride)
-
-
-def _short_hash(settings: Any) -> str:
-    text = json.dumps({"version": __version__, "settings": settings}, sort_keys=True, default=list)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -21,7 +21,7 @@ from ov_seg_ros.core.errors import ConfigError, InputError
 from training import atomic_files, labelling_run
 from training.atomic_files import StorageFullError
 from training.labelling_estimate import disk_estimate
-from training.labelling_journal import Journal, JournalEntry, read_journals
+from training.sample_journal import Journal, JournalEntry, read_journals
 from training.labelling_run import LabellingSettings, label_source
 from training.sharding import Shard
 from training.sources.recording import RecordingSource
@@ -34,7 +34,7 @@ QUIET = LabellingSettings(progress=False)
 
 def contents(folder):
     """Every file of a store by name, except the journals, whose lines say who did what."""
-    files = (p for p in folder.rglob("*") if p.is_file() and p.parent.name != "labelling")
+    files = (p for p in folder.rglob("*") if p.is_file() and p.parent.name != "journal")
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
@@ -319,7 +319,7 @@ def test_a_journal_cut_anywhere_loses_only_its_last_line(tmp_path_factory, event
     with Journal(folder, Shard()) as journal:
         for entry in entries:
             journal.append(entry)
-    path = folder / "labelling" / "0-of-1.jsonl"
+    path = folder / "journal" / "0-of-1.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) - min(cut, len(whole))])
     kept = path.read_bytes().count(b"\n")

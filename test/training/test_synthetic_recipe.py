@@ -22,7 +22,10 @@ def load(tmp_path: Path, **changes) -> SyntheticRecipe:
     return SyntheticRecipe.load(path)
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
+STUDENTS = ("synthetic_small", "synthetic_ceiling", "synthetic_color")
+
+
+@pytest.mark.parametrize("path", [RECIPES / f"{name}.yaml" for name in STUDENTS], ids=lambda p: p.stem)
 def test_shipped_recipes_load_and_are_label_free_unless_named_ceiling(path):
     recipe = SyntheticRecipe.load(path)
     recipe.voxel_grid()

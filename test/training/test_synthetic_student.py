@@ -13,7 +13,8 @@ from training.sources.synthetic import DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import SyntheticFolder, write_drive
 from training.student.examples import LabelledScan
 from training.student.trainer import TrainerConfig
-from training.synthetic_recipe import DriveSet, SyntheticRecipe
+from training.drive_sets import DriveSet
+from training.synthetic_recipe import SyntheticRecipe
 from training.synthetic_student import Workspace, run
 from training.teachers.simulated import TeacherErrorConfig
 

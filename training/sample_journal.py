@@ -1,4 +1,4 @@
-"""Which samples of a source have been labelled: one file of lines per process, read by all when they start again.
+"""What became of each sample of a source: one file of lines per process, read by all when they start again.
 
 A line is ``{"index", "key", "cameras"}`` for a sample that is done, with ``"error"`` for one that was skipped. Only
 appended to, so a killed process loses at most the line it was writing, and the images of that sample are still there.
@@ -17,7 +17,7 @@ from ov_seg_ros.core.errors import InputError
 from training.atomic_files import write_json
 from training.sharding import Shard
 
-FOLDER = "labelling"
+FOLDER = "journal"
 SKIPPED_FILE = "skipped.json"
 
 

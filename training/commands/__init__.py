@@ -1,0 +1,1 @@
+"""The verbs of ``python -m training``, one file each or one per family."""

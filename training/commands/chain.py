@@ -1,0 +1,197 @@
+"""The stages of a recipe as verbs: from a source and a teacher to an evaluated student."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.commands.options import Bars, add_computing, percent
+
+if TYPE_CHECKING:
+    from training.chain import Chain
+    from training.evaluation import Evaluation
+
+STAGES = {
+    "lift": "carry what the teacher said over to the points: labels, and pairs for pre-training",
+    "refine": "AFI on the lifted labels, where the recipe wants it",
+    "pretrain": "tri-modal contrastive pre-training (TMP)",
+    "train": "learn the classes from the lifted labels",
+    "probe": "learn from true labels: linear probing or fine-tuning",
+    "evaluate": "score a student on the ground truth of a source",
+    "export": "write the trained student as an ONNX file that describes itself",
+    "all": "label, lift, refine, pretrain, train, export and, with --validation, evaluate",
+}
+ALL = ("label", "lift", "refine", "pretrain", "train", "export", "evaluate")
+
+
+def add_stages(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """One verb per stage, and ``all``."""
+    for name, about in STAGES.items():
+        parser = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        parser.set_defaults(run=_run_stage)
+        add_chain_options(parser)
+        if name == "probe":
+            parser.add_argument(
+                "--mode", choices=("linear", "finetune"), default="linear", help="(default: %(default)s)"
+            )
+        if name in ("export", "evaluate", "all", "probe"):
+            parser.add_argument("--model", type=Path, help="student file (default: student.onnx beside the stages)")
+        if name in ("evaluate", "all"):
+            parser.add_argument("--out", type=Path, help="folder of the scores (default: evaluation beside the stages)")
+        if name == "all":
+            parser.add_argument("--validation", help="source with ground truth to evaluate on")
+
+
+def add_chain_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every stage."""
+    parser.add_argument("--recipe", default="afov", help="YAML file, or its name in config/recipes (default: afov)")
+    parser.add_argument("--source", required=True, help="recording or data set, as in `ov-seg convert SOURCE`")
+    parser.add_argument("--work", type=Path, help="folder of the stages (default: build/<name of the recipe>)")
+    parser.add_argument("--data", type=Path, help="take label and lift from here, to share them among recipes")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the teacher")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, on how much, with how much disk")
+    add_computing(parser)
+
+
+@contextmanager
+def prepare(options: argparse.Namespace) -> Iterator[Chain]:
+    """The chain that a command line asks for; its source has been looked at."""
+    import torch
+
+    from training.chain import Chain, recipe_path
+    from training.recipe import Recipe
+    from training.sharding import claim_device
+    from training.source_gate import refuse_bad_source
+    from training.teacher_choice import parse_changes
+
+    torch.set_num_threads(options.threads)
+    recipe = Recipe.load(recipe_path(options.recipe))
+    work = options.work or Path("build") / recipe.name
+    with Bars() as bars:
+        chain = Chain.prepare(recipe, options.source, work, parse_changes(options.set))
+        claim_device(chain.part)
+        refuse_bad_source(chain.open_source(), lambda line: print(line, file=sys.stderr))
+        shown = bars if chain.part.rank == 0 else chain.progress
+        yield replace(chain, processes=options.processes, device=options.device, progress=shown, data=options.data)
+
+
+def print_plan(chain: Chain, stages: Sequence[str]) -> None:
+    """What ``--dry-run`` shows."""
+    from training.plan import plan_lines
+
+    for line in plan_lines(chain, stages):
+        print(line)
+
+
+def _run_stage(options: argparse.Namespace) -> None:
+    verb = options.verb
+    with prepare(options) as chain:
+        if options.dry_run:
+            print_plan(chain, ALL if verb == "all" else (verb,))
+        else:
+            _VERBS[verb](chain, options)
+
+
+def _lift(chain: Chain, _options: argparse.Namespace) -> None:
+    from training.pipeline import lift
+
+    stage = lift(chain)
+    state = f"{stage.count} scans" if stage.complete else "this process's part is done"
+    print(f"{stage.path}: {state}")
+
+
+def _refine(chain: Chain, _options: argparse.Namespace) -> None:
+    from training.pipeline import refine
+
+    if not chain.recipe.refine.labels:
+        print(f"recipe {chain.recipe.name} leaves the lifted labels as they are (refine: labels: false)")
+    else:
+        print(f"{refine(chain).path}: refined")
+
+
+def _pretrain(chain: Chain, _options: argparse.Namespace) -> None:
+    from training.pipeline import pretrain
+
+    stage = pretrain(chain)
+    print(f"{stage.path}: {stage.count} steps")
+
+
+def _train(chain: Chain, _options: argparse.Namespace) -> None:
+    from training.pipeline import train
+
+    stage, _ = train(chain)
+    print(f"{stage.path}: {stage.count} steps")
+
+
+def _probe(chain: Chain, options: argparse.Namespace) -> None:
+    from training.pipeline import export, probe
+
+    stage, trainer = probe(chain, options.mode)
+    if chain.part.rank == 0:
+        model = options.model or stage.path / "student.onnx"
+        export(chain, stage, trainer, model)
+        print(f"{stage.path}: {stage.count} steps, student: {model}")
+
+
+def _export(chain: Chain, options: argparse.Namespace) -> None:
+    from training.pipeline import export, train
+
+    stage, trainer = train(chain)
+    if chain.part.rank == 0:
+        model = _model(chain, options)
+        export(chain, stage, trainer, model)
+        print(f"{model}: {model.stat().st_size / 1e6:.1f} MB")
+
+
+def _evaluate(chain: Chain, options: argparse.Namespace) -> None:
+    from training.pipeline import evaluate
+
+    if chain.part.rank != 0:
+        return
+    out = options.out or chain.folder("evaluation")
+    _print_scores(evaluate(chain, _model(chain, options), out))
+    print(f"tables, plots and JSON: {out}")
+
+
+def _all(chain: Chain, options: argparse.Namespace) -> None:
+    from functools import partial
+
+    from training.pipeline import label, lift, pretrain, wait_for
+    from training.sources.resolve import open_source
+
+    label(chain)
+    wait_for(chain, "label")
+    lift(chain)
+    wait_for(chain, "lift")
+    if chain.recipe.train.pretrained:
+        pretrain(chain)
+    _export(chain, options)
+    if options.validation:
+        _evaluate(replace(chain, open_source=partial(open_source, options.validation)), options)
+
+
+def _model(chain: Chain, options: argparse.Namespace) -> Path:
+    return options.model or chain.work / "student.onnx"
+
+
+def _print_scores(rows: dict[str, Evaluation]) -> None:
+    for name, row in rows.items():
+        scores = row.to_dict()
+        print(f"{name:15}", *(f"{part} {percent(scores[part]['miou'])}" for part in ("whole", "seen", "unseen")))
+
+
+_VERBS: dict[str, Callable[[Chain, argparse.Namespace], None]] = {
+    "lift": _lift,
+    "refine": _refine,
+    "pretrain": _pretrain,
+    "train": _train,
+    "probe": _probe,
+    "evaluate": _evaluate,
+    "export": _export,
+    "all": _all,
+}

@@ -1,0 +1,61 @@
+"""Let a 2D teacher label the images of a source; ``torchrun`` shares the work."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ov_seg_ros.core.errors import ConfigError
+from training.commands.chain import add_chain_options, prepare, print_plan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of ``label``."""
+    parser.set_defaults(run=_label)
+    parser.add_argument("--teacher", type=Path, help="YAML file instead of the recipe's, see config/teachers")
+    parser.add_argument("--out", type=Path, help="folder of the segments, with --teacher")
+    add_chain_options(parser)
+
+
+def _label(options: argparse.Namespace) -> None:
+    from training.pipeline import label
+
+    if (options.teacher is None) != (options.out is None):
+        raise ConfigError("--teacher and --out belong together: a teacher of your own choice labels into a folder")
+    if options.teacher is None:
+        with prepare(options) as chain:
+            if options.dry_run:
+                print_plan(chain, ("label",))
+            else:
+                _print_result(label(chain))
+        return
+    _label_alone(options)
+
+
+def _label_alone(options: argparse.Namespace) -> None:
+    """Without a recipe: one teacher, one source, one folder."""
+    from training.labelling_estimate import disk_estimate
+    from training.labelling_run import label_source
+    from training.sharding import claim_device, read_shard
+    from training.source_gate import refuse_bad_source
+    from training.sources.resolve import open_source
+    from training.teacher_choice import TeacherChoice, parse_changes
+
+    part = read_shard()
+    claim_device(part)
+    source = open_source(options.source)
+    refuse_bad_source(source, lambda line: print(line, file=sys.stderr))
+    teacher = TeacherChoice.load(options.teacher, parse_changes(options.set)).build()
+    if options.dry_run:
+        print(disk_estimate(source, teacher))
+    else:
+        _print_result(label_source(source, teacher, options.out, part))
+
+
+def _print_result(result: object) -> None:
+    from training.labelling_run import LabellingResult
+
+    assert isinstance(result, LabellingResult)
+    counts = f"{result.labelled} samples labelled, {result.resumed} were there, {len(result.skipped)} skipped"
+    print(f"{result.folder.path}: {counts}")

@@ -1,0 +1,46 @@
+"""What several verbs share: progress bars and how many processes there are."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tqdm import tqdm
+
+
+class Bars:
+    """A progress bar per stage, on standard error; to be used in a ``with`` block."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows that ``done`` of ``total`` steps of a stage are done."""
+        if stage not in self._bars:
+            self._bars[stage] = tqdm(total=total, desc=stage, mininterval=1, file=sys.stderr)
+        self._bars[stage].update(done - self._bars[stage].n)
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Options that say who computes; none changes a result."""
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        help="on this machine, for the stages before training and, without a GPU, training (default: %(default)s)",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU; small networks are fastest with 1")
+    parser.add_argument("--device", default="auto", help="to train on: auto, cpu or cuda (default: %(default)s)")
+
+
+def percent(value: float | None) -> str:
+    """0.4711 as "47.1 %"."""
+    return "  - " if value is None else f"{100 * value:.1f} %"

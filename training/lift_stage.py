@@ -1,0 +1,239 @@
+"""The lift stage: every scan of a source with labels, and with the pairs of points and segments that TMP learns from.
+
+    scans/000012.npz    a ``LabelledScan``
+    pairs/000012.npz    ``SegmentPairs``, where the teacher has features
+
+The number is the index of the sample in its source. Labels come from a segment store, or, for comparison and for
+learning from few true labels, from the ground truth of the source. A killed run goes on where it stopped; a corrupt
+sample is skipped and listed in ``skipped.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ov_seg_ros.core.data_types import IGNORE_ID, PseudoLabels, Sample, SegmentPairs
+from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.point_color import sample_colors
+from ov_seg_ros.core.projection import VisibilityTest
+from training.dictionary import ClassDictionary
+from training.labelling_run import LabellingSettings
+from training.lifting import lift_both, lift_segments
+from training.recipe import LiftSettings
+from training.sample_journal import SKIPPED_FILE, Journal, JournalEntry, read_journals, write_skipped
+from training.sharding import Shard, shard
+from training.sources.protocol import Source
+from training.stage_folder import StageFolder
+from training.student.examples import LabelledScan
+from training.student.paired_scans import save_pairs
+from training.teachers.segment_store import SegmentStore
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+
+
+@dataclass(frozen=True)
+class LiftJob:
+    """What is lifted; can be sent to other processes.
+
+    Attributes:
+        open_source: called once per process.
+        settings: of the lifting.
+        folder: of the results.
+        dictionary: of the store; None for labels from the ground truth.
+        store: folder of the segment store; None for labels from the ground truth.
+        num_classes: of the label space that true labels must be of.
+    """
+
+    open_source: Callable[[], Source]
+    settings: LiftSettings
+    folder: Path
+    num_classes: int
+    dictionary: ClassDictionary | None = None
+    store: Path | None = None
+
+    def scan_path(self, index: int) -> Path:
+        """Of one labelled scan."""
+        return self.folder / "scans" / f"{index:06d}.npz"
+
+    def pairs_path(self, index: int) -> Path:
+        """Of its pairs."""
+        return self.folder / "pairs" / f"{index:06d}.npz"
+
+
+def lift_source(
+    job: LiftJob,
+    stage: StageFolder,
+    part: Shard,
+    processes: int = 1,
+    tolerance: LabellingSettings | None = None,
+    progress: Progress = lambda done, total: None,
+) -> StageFolder:
+    """Lifts the part of a source that falls to this process; what is done already stays as it is.
+
+    Args:
+        job: what is lifted.
+        stage: its folder.
+        part: of this process among those of ``torchrun``.
+        processes: that share the part on this machine; the results do not depend on it.
+        tolerance: how many corrupt samples are bearable.
+        progress: told about the part.
+
+    Returns:
+        The folder, complete once every process has done its part.
+
+    Raises:
+        InputError: too many corrupt samples; nothing in the source has a label.
+        StorageFullError: the disk is full.
+    """
+    tolerance = tolerance or LabellingSettings()
+    total = len(job.open_source())
+    done = _still_there(job)
+    mine = shard(range(total), part.rank, part.world)
+    todo = [index for index in mine if index not in done]
+    skipped = 0
+    with Journal(job.folder, part) as journal:
+        for looked_at, entry in enumerate(_lift_all(job, todo, processes), 1):
+            journal.append(entry)
+            progress(len(mine) - len(todo) + looked_at, len(mine))
+            skipped += bool(entry.error)
+            if entry.error and not tolerance.allows(skipped, looked_at):
+                write_skipped(job.folder)
+                raise InputError(_too_many(job.folder, skipped, looked_at, entry.error))
+    bad = write_skipped(job.folder)
+    done = _still_there(job)
+    if len(done) + len(bad) < total:
+        return stage  # other processes are still at it
+    if bad and (not done or not tolerance.allows(len(bad), total)):
+        raise InputError(_too_many(job.folder, len(bad), total, bad[0].error))
+    return stage.finish(len(done))
+
+
+def lifted_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Paths of the labelled scans of a finished stage, and of their pairs (empty for a teacher without features)."""
+    return sorted((folder / "scans").glob("??????.npz")), sorted((folder / "pairs").glob("??????.npz"))
+
+
+def _still_there(job: LiftJob) -> dict[int, JournalEntry]:
+    entries = read_journals(job.folder)
+    return {i: e for i, e in entries.items() if not e.error and job.scan_path(i).is_file()}
+
+
+def _lift_all(job: LiftJob, todo: Sequence[int], processes: int) -> Iterator[JournalEntry]:
+    if processes == 1 or len(todo) < 2:
+        worker = _Worker(job)
+        yield from (worker.lift(index) for index in todo)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (job,)) as pool:
+        yield from pool.map(_lift_in_worker, todo, chunksize=4)
+
+
+_WORKER: list[_Worker] = []
+"""The one of this process, once ``_begin`` has run."""
+
+
+def _begin(job: LiftJob) -> None:
+    _WORKER.append(_Worker(job))
+
+
+def _lift_in_worker(index: int) -> JournalEntry:
+    return _WORKER[0].lift(index)
+
+
+class _Worker:
+    """Lifts single samples of one job."""
+
+    def __init__(self, job: LiftJob) -> None:
+        self._job, self._source = job, job.open_source()
+        self._store: SegmentStore | None = None
+        if job.store is not None and job.dictionary is not None:
+            self._store = SegmentStore.open(job.store, job.dictionary)
+
+    def lift(self, index: int) -> JournalEntry:
+        """Writes the files of one sample, whole or not at all."""
+        key = ""
+        try:
+            sample = self._source.load_sample(index)
+            key = sample.key
+            cameras = self._write(index, sample)
+        except InputError as error:
+            return JournalEntry(index, key, error=str(error))
+        return JournalEntry(index, key, cameras)
+
+    def _write(self, index: int, sample: Sample) -> tuple[str, ...]:
+        cameras: tuple[str, ...] = ()
+        if self._store is None:
+            labels = self._true_labels(sample)
+        else:
+            labels, pairs, cameras = self._lifted(index, sample, self._store)
+            if pairs is not None:
+                save_pairs(self._job.pairs_path(index), pairs)
+        color, camera = _colors(sample) if self._job.settings.colors else (None, _no_camera(sample))
+        cloud = sample.cloud
+        scan = LabelledScan(
+            cloud.points, cloud.intensity, self._ring(index, sample), labels.class_id, labels.confidence, color, camera
+        )
+        scan.save(self._job.scan_path(index))
+        return cameras
+
+    def _lifted(
+        self, index: int, sample: Sample, store: SegmentStore
+    ) -> tuple[PseudoLabels, SegmentPairs | None, tuple[str, ...]]:
+        stored = [image for image in sample.images if store.has(sample.key, image.name, image.stamp_ns)]
+        if not stored:
+            raise InputError(f"sample {sample.key}: the store holds segments of none of its images; label it first")
+        segments = {image.name: store.read(sample.key, image.name, image.stamp_ns) for image in stored}
+        occlusion, min_depth = self._occlusion(index), self._job.settings.min_depth
+        if store.text_features is None:
+            return lift_segments(sample, segments, occlusion, min_depth), None, tuple(segments)
+        return *lift_both(sample, segments, occlusion, min_depth), tuple(segments)
+
+    def _occlusion(self, index: int) -> VisibilityTest | None:
+        """By the depth images of the source where it has some."""
+        own = getattr(self._source, "load_occlusion", None)
+        if not self._job.settings.occlusion or own is None:
+            return self._job.settings.visibility
+        test: VisibilityTest | None = own(index)
+        return test
+
+    def _true_labels(self, sample: Sample) -> PseudoLabels:
+        if sample.class_id is None:
+            raise InputError(f"sample {sample.key} has no ground truth to learn from")
+        known = sample.class_id != IGNORE_ID
+        if sample.class_id[known].max(initial=0) >= self._job.num_classes:
+            highest = sample.class_id[known].max()
+            raise InputError(f"sample {sample.key} has label {highest}, but there are {self._job.num_classes} classes")
+        return PseudoLabels(sample.class_id, known.astype(np.float32), np.full(len(known), -1, np.int32))
+
+    def _ring(self, index: int, sample: Sample) -> NDArray[np.uint16]:
+        own = getattr(self._source, "load_ring", None)
+        ring = None if own is None else own(index)
+        return np.zeros(len(sample.cloud), np.uint16) if ring is None else ring
+
+
+def _no_camera(sample: Sample) -> NDArray[np.int8]:
+    return np.full(len(sample.cloud), -1, np.int8)
+
+
+def _colors(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """(N, 4) colours and (N,) the camera each came from, so that whole cameras can be dropped in training."""
+    color, camera = sample_colors(sample.cloud.points, sample.images), _no_camera(sample)
+    for number, image in enumerate(sample.images):
+        alone = sample_colors(sample.cloud.points, (image,))
+        same = (alone[:, 3] > 0) & (alone[:, :3] == color[:, :3]).all(axis=1)
+        camera[same & (camera < 0)] = number
+    return color, camera
+
+
+def _too_many(folder: Path, skipped: int, looked_at: int, error: str) -> str:
+    return (
+        f"{skipped} of {looked_at} samples cannot be lifted; they are listed in {folder / SKIPPED_FILE}. "
+        f"One of them: {error}"
+    )

@@ -1,0 +1,238 @@
+"""Table of contents of the offline side: one short function per stage, in the order of the data flow.
+
+Every stage writes into a folder of its own that knows what made it: settings, and the hashes of the stages before it.
+A folder of other settings is refused, an interrupted stage continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from ov_seg_ros import __version__
+from ov_seg_ros.core.data_types import IGNORE_ID, PointCloud, Sample
+from ov_seg_ros.core.errors import ConfigError, InputError
+from ov_seg_ros.core.student_description import StudentDescription
+from ov_seg_ros.refinement.afi import refine_afi
+from ov_seg_ros.runtime.segmenter import Segmenter
+from training.chain import Chain
+from training.evaluation import Evaluation, Predict, evaluate_all
+from training.evaluation_report import write_evaluation
+from training.export import export_student
+from training.labelling_run import LabellingResult, LabellingSettings, label_source
+from training.learning_stages import CHECKPOINT, LearningJob, run_learning, run_pretraining
+from training.lift_stage import LiftJob, lift_source, lifted_files
+from training.sample_journal import read_journals
+from training.stage_folder import STAGE_FILE, StageFolder
+from training.student.examples import LabelledScan
+from training.student.trainer import Trainer
+
+PROBES = ("linear", "finetune")
+
+
+def label(chain: Chain) -> LabellingResult:
+    """The teacher labels all images of the source; under ``torchrun`` every process its part."""
+    settings = LabellingSettings(progress=True)
+    return label_source(chain.open_source(), chain.build_teacher(), chain.folder("label"), chain.part, settings)
+
+
+def lift(chain: Chain) -> StageFolder:
+    """What the teacher said gets onto the points: labels, and pairs for the pre-training."""
+    labelled = StageFolder.load(chain.folder("label")).require_complete()
+    settings = {"lift": asdict(chain.recipe.lift), "dictionary": chain.dictionary.hash}
+    stage = StageFolder.open(chain.folder("lift"), "lift", settings, {"label": labelled.hash})
+    return _lift(chain, stage, chain.folder("label"))
+
+
+def true_labels(chain: Chain) -> StageFolder:
+    """Labelled scans with the ground truth of the source, for probing, fine-tuning and supervised ceilings."""
+    source = chain.open_source()
+    space = chain.recipe.load_label_space()
+    if source.label_space is None or source.label_space.class_names != space.class_names:
+        have = "none" if source.label_space is None else source.label_space.name
+        raise InputError(
+            f"source {source.name} has ground truth of label space {have}, the recipe's is {space.name}; choose a "
+            "source with labels, or give it labels=..."
+        )
+    settings = {
+        "source": {"name": source.name, "samples": len(source)},
+        "colors": chain.recipe.lift.colors,
+        "label_space": space.name,
+    }
+    folder = chain.folder(f"truth-{source.name}-{len(source)}")
+    return _lift(chain, StageFolder.open(folder, "truth", settings), None)
+
+
+def wait_for(chain: Chain, stage: str, seconds: float = 5.0) -> None:
+    """Returns when all processes of ``torchrun`` have done their part of a stage; looks every so many seconds."""
+    while not StageFolder.load(chain.folder(stage)).complete and chain.part.world > 1:
+        time.sleep(seconds)
+
+
+def refine(chain: Chain) -> StageFolder:
+    """AFI on the lifted labels, if the recipe wants it; otherwise they stay as they are."""
+    lifted = StageFolder.load(chain.folder("lift")).require_complete()
+    if not chain.recipe.refine.labels:
+        return lifted
+    space, constants = chain.recipe.load_label_space(), chain.recipe.refine.afi()
+    stage = StageFolder.open(chain.folder("refine"), "refine", {"afi": asdict(constants)}, {"lift": lifted.hash})
+    if chain.part.rank:
+        wait_for(chain, "refine")
+        return StageFolder.load(stage.path)
+    files, _ = lifted_files(lifted.path)
+    for done, path in enumerate(files, 1):
+        target = stage.path / "scans" / path.name
+        if not target.exists():
+            scan = LabelledScan.load(path, chain.recipe.uses_color)
+            refined = refine_afi(scan.points, scan.class_id, space, constants)
+            # Labels that AFI gives to points without one are trusted as the mean of the others is.
+            fresh = (scan.class_id == IGNORE_ID) & (refined != IGNORE_ID)
+            mean = scan.confidence[scan.class_id != IGNORE_ID].mean() if fresh.any() else 0
+            confidence = np.where(fresh, mean, scan.confidence).astype(np.float32)
+            replace(scan, class_id=refined, confidence=confidence).save(target)
+        chain.progress("refine", done, len(files))
+    return stage.finish(len(files))
+
+
+def pretrain(chain: Chain) -> StageFolder:
+    """TMP: the network learns what the teacher's segments and texts look like in 3D, without classes."""
+    return run_pretraining(chain, StageFolder.load(chain.folder("lift")).require_complete())
+
+
+def train(chain: Chain) -> tuple[StageFolder, Trainer]:
+    """The network learns the classes from the lifted labels."""
+    scans = refine(chain)
+    start, inputs = _start(chain, chain.recipe.train.pretrained)
+    job = LearningJob("train", chain.recipe.train, scans.path, chain.folder("train"), start)
+    return run_learning(chain, job, {scans.stage: scans.hash, **inputs})
+
+
+def probe(chain: Chain, mode: str) -> tuple[StageFolder, Trainer]:
+    """The pre-trained network learns from the ground truth of the source: "linear" its head only, "finetune" all.
+
+    Raises:
+        ConfigError: an unknown mode.
+        InputError: the source has no ground truth in the recipe's label space.
+    """
+    if mode not in PROBES:
+        raise ConfigError(f"probe mode must be one of {', '.join(PROBES)}, got {mode!r}")
+    settings = chain.recipe.probe if mode == "linear" else chain.recipe.finetune
+    truth = true_labels(chain)
+    start, inputs = _start(chain, settings.pretrained)
+    out = chain.folder(f"{mode}-{truth.path.name.removeprefix('truth-')}")
+    return run_learning(chain, LearningJob(mode, settings, truth.path, out, start), {"truth": truth.hash, **inputs})
+
+
+def export(chain: Chain, stage: StageFolder, trainer: Trainer, path: Path) -> None:
+    """Writes a trained network as a student file that knows where it comes from."""
+    recipe = chain.recipe
+    description = StudentDescription(
+        name=recipe.name,
+        label_space=recipe.load_label_space(),
+        grid=recipe.grid.build(),
+        point_features=recipe.point_features,
+        num_levels=trainer.average.config.num_levels,
+        recipe=recipe.to_dict(),
+        provenance={
+            "ov_seg_ros": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "stage": stage.stage,
+            "hash": stage.hash,
+            "training_scans": len(trainer.examples),
+            "labels": "truth" if "truth" in stage.inputs else "lifted from a 2D teacher, no ground truth",
+        },
+    )
+    export_student(trainer.average.cpu().eval(), description, path)
+
+
+def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
+    """Scores a student on the ground truth of the source, before and after AFI, and the lifted labels where these are
+    of the same source; writes tables, plots and JSON.
+    """
+    segmenter = Segmenter.load(model)
+    space = segmenter.description.label_space
+    rows: dict[str, Predict] = {}
+    if _lifted_from_source(chain):
+        rows["lifted"] = lifted_labels(chain)
+    student = StudentLabels(segmenter)
+    rows["student"] = student
+    if chain.recipe.refine.predictions:
+        constants = chain.recipe.refine.afi()
+        rows["student + AFI"] = lambda sample: refine_afi(sample.cloud.points, student(sample), space, constants)
+    results = evaluate_all(_samples(chain), rows, space)
+    write_evaluation(out, results)
+    return results
+
+
+def lifted_labels(chain: Chain) -> Predict:
+    """The labels that the lift stage gave to the points of a sample of its source; none to others."""
+    lifted = chain.folder("lift")
+    file_of = {e.key: lifted / "scans" / f"{i:06d}.npz" for i, e in read_journals(lifted).items() if not e.error}
+
+    def labels(sample: Sample) -> NDArray[np.uint8]:
+        if sample.key not in file_of:
+            return np.full(len(sample.cloud), IGNORE_ID, np.uint8)
+        return LabelledScan.load(file_of[sample.key], False).class_id
+
+    return labels
+
+
+class StudentLabels:
+    """The labels of a student, computed once per sample however many rows ask for them."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._last: tuple[PointCloud, NDArray[np.uint8]] | None = None
+
+    def __call__(self, sample: Sample) -> NDArray[np.uint8]:
+        """(N,) uint8."""
+        if self._last is None or self._last[0] is not sample.cloud:
+            self._last = (sample.cloud, self._segmenter.segment(sample.cloud, sample.images).class_id)
+        return self._last[1]
+
+
+def _lift(chain: Chain, stage: StageFolder, store: Path | None) -> StageFolder:
+    job = LiftJob(
+        chain.open_source,
+        chain.recipe.lift,
+        stage.path,
+        len(chain.recipe.load_label_space()),
+        None if store is None else chain.dictionary,
+        store,
+    )
+    return lift_source(
+        job, stage, chain.part, chain.processes, progress=lambda done, total: chain.progress(stage.stage, done, total)
+    )
+
+
+def _start(chain: Chain, pretrained: bool) -> tuple[Path | None, dict[str, str]]:
+    if not pretrained:
+        return None, {}
+    stage = StageFolder.load(chain.folder("pretrain")).require_complete()
+    return stage.path / CHECKPOINT, {"pretrain": stage.hash}
+
+
+def _samples(chain: Chain) -> Iterator[Sample]:
+    source = chain.open_source()
+    for index in range(len(source)):
+        yield source.load_sample(index)
+        chain.progress("evaluate", index + 1, len(source))
+
+
+def _lifted_from_source(chain: Chain) -> bool:
+    """Whether the lift stage is of the very source that is evaluated."""
+    labelled = chain.folder("label")
+    if not all((folder / STAGE_FILE).exists() for folder in (labelled, chain.folder("lift"))):
+        return False
+    source = chain.open_source()
+    return bool(StageFolder.load(labelled).settings["source"] == {"name": source.name, "samples": len(source)})
