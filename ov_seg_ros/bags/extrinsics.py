@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.errors import ConfigError, InputError
-from ov_seg_ros.core.transforms import TransformTree, check_transform, matrix_from_quaternion
+from ov_seg_ros.core.transforms import TransformTree, check_transform, invert_transform, matrix_from_quaternion
 
 FIXED_FRAMES = ("odom", "map", "world")
 """Frames that do not move with the vehicle, by preference (REP-105)."""
@@ -95,16 +95,26 @@ class FileExtrinsics:
     Attributes:
         path: where they come from.
         matrices: ``camera_from_lidar`` (4, 4) by camera name.
+        lidar_frame: frame the file speaks of; empty = any.
+        frames: the same by camera name; a camera may be missing.
     """
 
     path: Path
     matrices: dict[str, NDArray[np.float64]]
+    lidar_frame: str = ""
+    frames: Mapping[str, str] = field(default_factory=dict)
 
     def camera_from_lidar(self, camera: Viewpoint, lidar: Viewpoint) -> NDArray[np.float64]:
         """See ``Extrinsics``."""
         if camera.name not in self.matrices:
             known = ", ".join(self.matrices) or "none"
             raise InputError(f"{self.path} has no entry cameras.{camera.name}; it has: {known}")
+        wanted = self.lidar_frame or lidar.frame_id, self.frames.get(camera.name, camera.frame_id)
+        if wanted != (lidar.frame_id, camera.frame_id):
+            raise InputError(
+                f"{self.path} is for {wanted[0]!r} -> {wanted[1]!r}, the messages are in {lidar.frame_id!r} and "
+                f"{camera.frame_id!r}"
+            )
         return self.matrices[camera.name]
 
     def world_from_lidar(self, lidar: Viewpoint) -> NDArray[np.float64] | None:
@@ -113,18 +123,21 @@ class FileExtrinsics:
 
 
 def load_extrinsics(path: Path) -> FileExtrinsics:
-    """Reads an extrinsics file, for recordings without tf.
+    """Reads an extrinsics file, for recordings without tf; the file of the node's ``extrinsics_file`` will do.
 
     ::
 
+        lidar_frame: velodyne
         cameras:
           front:
-            camera_from_lidar: {translation: [0.0, -0.3, -0.4], quaternion_xyzw: [0.5, -0.5, 0.5, 0.5]}
+            frame: camera_front
+            camera_from_lidar: {translation: [0.0, -0.3, -0.4], rotation_xyzw: [0.5, -0.5, 0.5, 0.5]}
           left:
-            camera_from_lidar: [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+            lidar_from_camera: [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
     ``p_camera = camera_from_lidar @ p_lidar``: the same as ``ros2 run tf2_ros tf2_echo <camera> <lidar>`` prints.
-    Metres; camera axes x right, y down, z forward.
+    Metres; camera axes x right, y down, z forward. Frames may be left out; where they are given, those of the
+    messages must be the same.
 
     Raises:
         ConfigError: the file is missing, or holds something else.
@@ -132,28 +145,36 @@ def load_extrinsics(path: Path) -> FileExtrinsics:
     if not path.is_file():
         raise ConfigError(f"extrinsics file {path} does not exist")
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"extrinsics file {path} is no YAML: {error}") from error
-    if not isinstance(content, dict) or set(content) != {"cameras"} or not isinstance(content["cameras"], dict):
-        raise ConfigError(f"extrinsics file {path} must hold one mapping 'cameras' by camera name")
-    return FileExtrinsics(path, {str(n): _matrix(e, f"{path}: cameras.{n}") for n, e in content["cameras"].items()})
+    cameras = content.get("cameras") if isinstance(content, dict) else None
+    if not isinstance(cameras, dict) or set(content) - {"cameras", "lidar_frame"}:
+        raise ConfigError(f"extrinsics file {path} must hold a mapping 'cameras' by camera name, and 'lidar_frame'")
+    matrices = {str(name): _matrix(entry, f"{path}: cameras.{name}") for name, entry in cameras.items()}
+    frames = {str(name): str(entry["frame"]) for name, entry in cameras.items() if "frame" in entry}
+    return FileExtrinsics(path, matrices, str(content.get("lidar_frame", "")), frames)
 
 
 def _matrix(entry: Any, where: str) -> NDArray[np.float64]:
-    if not isinstance(entry, dict) or set(entry) != {"camera_from_lidar"}:
-        raise ConfigError(f"{where} must hold camera_from_lidar and nothing else, got {entry!r}")
-    value, where = entry["camera_from_lidar"], f"{where}.camera_from_lidar"
+    """camera_from_lidar of one entry."""
+    keys = set(entry) - {"frame"} if isinstance(entry, dict) else set()
+    if keys not in ({"camera_from_lidar"}, {"lidar_from_camera"}):
+        raise ConfigError(
+            f"{where} must hold camera_from_lidar or lidar_from_camera, and may hold frame, got {entry!r}"
+        )
+    (key,) = keys
+    value, where = entry[key], f"{where}.{key}"
     try:
         if isinstance(value, dict):
-            if set(value) != {"translation", "quaternion_xyzw"}:
-                raise ConfigError(
-                    f"{where} must hold translation and quaternion_xyzw, got {', '.join(map(str, value))}"
-                )
-            return matrix_from_quaternion(value["translation"], value["quaternion_xyzw"])
-        return check_transform(np.asarray(value, np.float64), where)
+            if set(value) != {"translation", "rotation_xyzw"}:
+                raise ConfigError(f"{where} must hold translation and rotation_xyzw, got {', '.join(map(str, value))}")
+            matrix = matrix_from_quaternion(value["translation"], value["rotation_xyzw"])
+        else:
+            matrix = check_transform(np.asarray(value, np.float64), where)
     except (ValueError, TypeError, InputError) as error:
         raise ConfigError(f"{where}: {error}") from error
+    return matrix if key == "camera_from_lidar" else invert_transform(matrix)
 
 
 def _connected(tree: TransformTree, fixed: str, lidar: Viewpoint) -> bool:

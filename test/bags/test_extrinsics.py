@@ -6,6 +6,7 @@ import pytest
 from ov_seg_ros.bags.extrinsics import TreeExtrinsics, Viewpoint, load_extrinsics
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.transforms import TransformTree
+from ov_seg_ros.ros.transforms import FileTransforms, TransformQuery
 
 CAMERA, LIDAR = Viewpoint("front", "camera", 150), Viewpoint("", "lidar", 100)
 
@@ -62,7 +63,7 @@ def test_extrinsics_file(tmp_path):
     path = tmp_path / "extrinsics.yaml"
     path.write_text(
         "cameras:\n"
-        "  front:\n    camera_from_lidar: {translation: [1, 2, 3], quaternion_xyzw: [0.5, -0.5, 0.5, 0.5]}\n"
+        "  front:\n    camera_from_lidar: {translation: [1, 2, 3], rotation_xyzw: [0.5, -0.5, 0.5, 0.5]}\n"
         "  left:\n    camera_from_lidar: [[1, 0, 0, 7], [0, 1, 0, 8], [0, 0, 1, 9], [0, 0, 0, 1]]\n"
     )
     extrinsics = load_extrinsics(path)
@@ -79,14 +80,14 @@ def test_extrinsics_file(tmp_path):
     ("text", "message"),
     [
         ("cameras: [", "is no YAML"),
-        ("- 1", "must hold one mapping 'cameras'"),
-        ("cameras: {}\nlidar: {}", "must hold one mapping 'cameras'"),
-        ("cameras: {front: {lidar_from_camera: 1}}", "cameras.front must hold camera_from_lidar and nothing else"),
-        ("cameras: {front: {camera_from_lidar: {xyz: 1}}}", "must hold translation and quaternion_xyzw, got xyz"),
+        ("- 1", "must hold a mapping 'cameras'"),
+        ("cameras: {}\nlidar: {}", "must hold a mapping 'cameras'"),
+        ("cameras: {front: {camera_to_lidar: 1}}", "cameras.front must hold camera_from_lidar or lidar_from_camera"),
+        ("cameras: {front: {camera_from_lidar: {xyz: 1}}}", "must hold translation and rotation_xyzw, got xyz"),
         ("cameras: {front: {camera_from_lidar: hello}}", "cameras.front.camera_from_lidar"),
         ("cameras: {front: {camera_from_lidar: [[1, 2], [3, 4]]}}", r"must be \(4, 4\)"),
         (
-            "cameras: {front: {camera_from_lidar: {translation: [0, 0, 0], quaternion_xyzw: [0, 0, 0, 0]}}}",
+            "cameras: {front: {camera_from_lidar: {translation: [0, 0, 0], rotation_xyzw: [0, 0, 0, 0]}}}",
             "of unit length",
         ),
     ],
@@ -96,6 +97,22 @@ def test_wrong_files_say_where(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_extrinsics(path)
+
+
+def test_the_file_of_the_node_is_read_and_its_frames_are_checked(tmp_path):
+    path = tmp_path / "extrinsics.yaml"
+    pose = "{translation: [1, 2, 3], rotation_xyzw: [0.5, -0.5, 0.5, 0.5]}"
+    entries = f"front: {{frame: cam, camera_from_lidar: {pose}}}, back: {{frame: cam, lidar_from_camera: {pose}}}"
+    path.write_text(f"{{lidar_frame: {LIDAR.frame_id}, cameras: {{{entries}}}}}")
+    extrinsics = load_extrinsics(path)
+    front = Viewpoint("front", "cam", 150)
+    query = TransformQuery("front", "cam", 150, LIDAR.frame_id, LIDAR.stamp_ns)
+    both = extrinsics.camera_from_lidar(front, LIDAR), FileTransforms(path).camera_from_lidar(query)
+    np.testing.assert_allclose(*both, atol=1e-12)
+    back = extrinsics.camera_from_lidar(Viewpoint("back", "cam", 150), LIDAR)
+    np.testing.assert_allclose(back @ both[0], np.eye(4), atol=1e-12)
+    with pytest.raises(InputError, match=r"is for .* -> 'cam', the messages are in .* and 'other'"):
+        extrinsics.camera_from_lidar(Viewpoint("front", "other", 150), LIDAR)
 
 
 def test_a_missing_file(tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ov_seg_ros.bags.extrinsics import load_extrinsics
+from ov_seg_ros.bags.layout import TRUTH_TOPIC
 from ov_seg_ros.bags.sample_stream import SampleStreamOptions
 from ov_seg_ros.bags.storage import is_recording
 from ov_seg_ros.core.errors import ConfigError, InputError
@@ -60,9 +62,10 @@ def open_source(spec: str | Path) -> Source:
     Args:
         spec: a recording or the folder of a data set; what it is is found out. Options follow a "?", and a word before
             the path says what it is: ``nuscenes:/data/nuscenes?split=train,skip=100``,
-            ``semantickitti:/data/kitti?split=val,labels=semantickitti19``. ``/data/nuscenes:scene-0061`` is one scene,
-            ``synthetic:seed=7,scans=20,lidar=spinning32`` (also stride, layout, width, height, cameras=front+back) a
-            drive that is drawn.
+            ``semantickitti:/data/kitti?split=val,labels=semantickitti19``,
+            ``recording:/data/drive?extrinsics=cameras.yaml`` (see ``ov_seg_ros.bags.extrinsics``).
+            ``/data/nuscenes:scene-0061`` is one scene, ``synthetic:seed=7,scans=20,lidar=spinning32`` (also stride,
+            layout, width, height, cameras=front+back) a drive that is drawn.
 
     Raises:
         InputError: nothing there, or nothing known; the message lists what was looked for.
@@ -97,7 +100,10 @@ def _expected() -> str:
 
 
 def _open_recording(spec: SourceSpec) -> Source:
-    return RecordingSource(spec.path, spec.take(SampleStreamOptions)[0])
+    options, more = spec.take(SampleStreamOptions, extrinsics="")
+    extrinsics = load_extrinsics(Path(more["extrinsics"])) if more["extrinsics"] else None
+    truth_topic = options.truth_topic or TRUTH_TOPIC
+    return RecordingSource(spec.path, replace(options, extrinsics=extrinsics, truth_topic=truth_topic))
 
 
 def _is_synthetic_folder(folder: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_drive import LOOKING_FORWARD, write_small_drive
 
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.sources.indoor_bins import IndoorBins
@@ -178,3 +179,24 @@ def test_a_wrong_word_for_a_path(tmp_path):
         open_source(f"nuscenes:{tmp_path}")
     with pytest.raises(InputError, match="does not exist; expected a recording"):
         open_source(f"nuscenes:{tmp_path / 'nothing'}")
+
+
+def test_a_recording_comes_with_its_ground_truth(tmp_path):
+    drive = write_small_drive(tmp_path / "drive", scans=1)
+    for spec in (drive, f"{drive}?tolerance_ns=50000000"):
+        source = open_source(spec)
+        sample = source.load_sample(0)
+        assert source.label_space.class_names == ("low", "high")
+        np.testing.assert_array_equal(sample.class_id[[0, 1, 12]], [1, 1, 255])
+        np.testing.assert_allclose(sample.images[0].camera_from_lidar, LOOKING_FORWARD, atol=1e-9)
+
+
+def test_a_recording_may_take_its_extrinsics_from_a_file(tmp_path):
+    drive, file = write_small_drive(tmp_path / "drive", scans=1), tmp_path / "cameras.yaml"
+    file.write_text("cameras: {front: {camera_from_lidar: [[0,-1,0,5], [0,0,-1,6], [1,0,0,7], [0,0,0,1]]}}")
+    (image,) = open_source(f"recording:{drive}?extrinsics={file}").load_sample(0).images
+    assert image.camera_from_lidar[:3, 3].tolist() == [5, 6, 7]
+    with pytest.raises(ConfigError, match=r"extrinsics file .*nothing\.yaml does not exist"):
+        open_source(f"{drive}?extrinsics={tmp_path / 'nothing.yaml'}")
+    with pytest.raises(ConfigError, match="unknown option 'extrinsic'; did you mean extrinsics"):
+        open_source(f"{drive}?extrinsic={file}")
