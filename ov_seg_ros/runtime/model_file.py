@@ -70,20 +70,6 @@ def load_model_file(path: str | Path) -> ModelFile:
     return ModelFile(path, content, header, description)
 
 
-def load_description(path: str | Path) -> StudentDescription:
-    """What a student file says about itself; raises like ``load_model_file``."""
-    return load_model_file(path).description
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hash of a model file, hexadecimal.
-
-    Raises:
-        ModelError: the file is missing or cannot be read.
-    """
-    return hashlib.sha256(_read(Path(path))).hexdigest()
-
-
 def describe_model(path: str | Path) -> dict[str, Any]:
     """Everything ``ov-seg info`` prints, made of JSON types; raises like ``load_model_file``."""
     model = load_model_file(path)

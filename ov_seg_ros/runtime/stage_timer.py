@@ -1,14 +1,10 @@
-"""Wall time of named stages, and the percentiles reported everywhere."""
+"""Wall time of named stages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import numpy as np
-
-PERCENTILES = (50, 90, 99)
 
 
 class StageTimer:
@@ -38,14 +34,3 @@ class StageTimer:
         finally:
             elapsed_ms = (self._clock_ns() - start_ns) * 1e-6
             self.stage_ms[name] = self.stage_ms.get(name, 0.0) + elapsed_ms
-
-
-def summarise_ms(samples: Sequence[float]) -> dict[str, float]:
-    """Percentiles of times in milliseconds: ``{"p50": ..., "p90": ..., "p99": ...}``, linearly interpolated.
-
-    Without samples there is nothing to say, and the result is empty.
-    """
-    if len(samples) == 0:
-        return {}
-    values = np.percentile(np.asarray(samples, np.float64), PERCENTILES)
-    return {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, values, strict=True)}

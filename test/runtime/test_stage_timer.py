@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ov_seg_ros.runtime.stage_timer import StageTimer, summarise_ms
+from ov_seg_ros.runtime.stage_timer import StageTimer
 
 
 class FakeClock:
@@ -39,13 +39,3 @@ def test_a_stage_that_raises_is_timed_and_the_error_passes() -> None:
     with pytest.raises(ValueError, match="boom"):
         fail()
     assert timer.stage_ms == pytest.approx({"bad": 2.0})
-
-
-def test_percentiles_by_hand() -> None:
-    assert summarise_ms(list(range(101))) == pytest.approx({"p50": 50.0, "p90": 90.0, "p99": 99.0})
-    assert summarise_ms([10.0, 0.0]) == pytest.approx({"p50": 5.0, "p90": 9.0, "p99": 9.9})
-    assert summarise_ms([7.0]) == {"p50": 7.0, "p90": 7.0, "p99": 7.0}
-
-
-def test_no_samples_no_summary() -> None:
-    assert summarise_ms([]) == {}

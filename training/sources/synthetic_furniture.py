@@ -258,16 +258,6 @@ def container(rng: np.random.Generator) -> Mesh:
     )
 
 
-def portal(width: float, height: float) -> Mesh:
-    """A sign bridge or footbridge that spans the street along y."""
-    parts: list[Part] = [(box((0, 0, height + 0.6), (2.4, width, 1.0)), Material.CONCRETE, (160, 158, 152))]
-    for x in (-1.15, 1.15):
-        parts.append((box((x, 0, height + 1.6), (0.08, width, 0.9)), Material.STEEL, STEEL))
-        for y in (-width / 2 + 0.4, width / 2 - 0.4):
-            parts.append((box((x * 0.6, y, height / 2), (0.6, 0.8, height + 0.4)), Material.CONCRETE, (150, 148, 142)))
-    return Mesh.of("manmade", parts)
-
-
 def flag_board(rng: np.random.Generator) -> Mesh:
     """An advertising column or board."""
     color: Color = (int(rng.integers(80, 230)), int(rng.integers(60, 200)), int(rng.integers(60, 200)))
