@@ -16,7 +16,7 @@ SYNTHETIC = ["embreex>=2.17.7.post5,<5"]
 TRAIN = ["torch>=2.4,<3", "onnx>=1.16,<2", *SYNTHETIC]
 # Networks and text encoders of the 2D teachers; torchvision comes with open_clip.
 TEACHERS = ["open_clip_torch>=2.26,<4", "transformers>=4.45,<6"]
-# spconv (CPU wheel) is only the reference that the sparse layers are compared with.
+# spconv (CPU wheel) is the reference that the sparse layers are compared with; on a GPU it can compute them.
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.5",
