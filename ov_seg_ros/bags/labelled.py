@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from ov_seg_ros.bags.build_messages import message_types
 from ov_seg_ros.bags.convert import TRUTH_INFO_TOPIC
 from ov_seg_ros.bags.message_types import LABEL_INFO
-from ov_seg_ros.bags.messages import RecordedMessage
 from ov_seg_ros.bags.recording import Recording
-from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
+from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions, read_class_id
 from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.messages.label_info import encode_label_info
-from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
 
 LABELS_TOPIC, LABEL_INFO_TOPIC = "/ov_seg/points", "/ov_seg/label_info"
 LABEL_TOPICS = (LABELS_TOPIC, LABEL_INFO_TOPIC)
@@ -59,7 +57,7 @@ def iter_labelled(recording: Recording, options: SampleStreamOptions) -> Iterato
     pending = next(labels, None)
     for sample in SampleStream(recording, options):
         if pending is not None and pending.stamp_ns == sample.cloud.stamp_ns:
-            yield sample, _read_class_id(pending, len(sample.cloud))
+            yield sample, read_class_id(pending, len(sample.cloud))
             pending = next(labels, None)
     if pending is not None:
         raise InputError(
@@ -81,13 +79,3 @@ def find_sample(recording: Recording, options: SampleStreamOptions, stamp_ns: in
             candidates = stream.samples(message.received_ns)
             return next((sample for sample in candidates if sample.cloud.stamp_ns == stamp_ns), None)
     return None
-
-
-def _read_class_id(message: RecordedMessage, count: int) -> NDArray[np.uint8]:
-    fields = decode_pointcloud2(message.decode()).fields
-    if "class_id" not in (fields.dtype.names or ()) or len(fields) != count:
-        raise InputError(
-            f"{message.topic} at {message.stamp_ns} ns has {len(fields)} points with fields {fields.dtype.names}; "
-            f"expected class_id for each of the {count} points of the scan"
-        )
-    return np.ascontiguousarray(fields["class_id"], np.uint8)

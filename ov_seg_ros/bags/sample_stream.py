@@ -136,7 +136,7 @@ class SampleStream:
             key=f"{self._recording.name}/{cloud.stamp_ns}",
             cloud=cloud,
             images=tuple(image for image in images if image is not None),
-            class_id=None if truth is None else _read_truth(truth, len(cloud)),
+            class_id=None if truth is None else read_class_id(truth, len(cloud)),
             world_from_lidar=self._extrinsics.world_from_lidar(lidar),
         )
 
@@ -216,7 +216,19 @@ class _InOrder:
             self._truth = {stamp: t for stamp, t in self._truth.items() if stamp > scan.stamp_ns}
 
 
-def _read_truth(message: RecordedMessage, point_count: int) -> NDArray[np.uint8]:
+def read_class_id(message: RecordedMessage, point_count: int) -> NDArray[np.uint8]:
+    """The classes in a labelled cloud.
+
+    Args:
+        message: a PointCloud2 with a field ``class_id``.
+        point_count: points of the scan that was labelled.
+
+    Returns:
+        (N,) uint8.
+
+    Raises:
+        InputError: there is no such field, or another number of points.
+    """
     fields: Any = decode_pointcloud2(message.decode()).fields
     if "class_id" not in (fields.dtype.names or ()) or len(fields) != point_count:
         raise InputError(
