@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ov_seg_ros.core.errors import ConfigError, InputError
 from training.config import RECIPES
 from training.dictionary import ClassDictionary
 from training.recipe import Recipe
 from training.sharding import Shard, read_shard
 from training.sources.protocol import Source
 from training.sources.resolve import open_source
+from training.stage_folder import StageFolder, first_difference, plain_settings
 from training.teacher_choice import TEACHERS, TeacherChoice
 from training.teachers.protocol import Teacher
 
@@ -39,6 +42,8 @@ class Chain:
         part: of this process among those of ``torchrun``.
         processes: on this machine, where ``torchrun`` started only one: for lifting and, without a GPU, training.
         device: to train on, "auto", "cpu" or "cuda".
+        backend: that computes the sparse convolutions, see ``training.student.sparse_backends``. Not part of any hash:
+            it changes results by rounding only, and a training may go on with another.
         progress: told how far stages are.
         data: folder of the stages up to the labels of the points, which several recipes can share; by default ``work``.
     """
@@ -51,6 +56,7 @@ class Chain:
     part: Shard
     processes: int = 1
     device: str = "auto"
+    backend: str = "tables"
     progress: Progress = silent
     data: Path | None = None
 
@@ -65,11 +71,18 @@ class Chain:
             changes: of the teacher's settings.
 
         Raises:
-            ConfigError: the recipe's teacher does not exist, or RANK and WORLD_SIZE contradict each other.
+            ConfigError: the recipe's teacher or label space does not exist, the two do not fit each other, or RANK and
+                WORLD_SIZE contradict each other.
         """
         named = Path(recipe.teacher)
         choice = TeacherChoice.load(named if named.suffix else TEACHERS / f"{recipe.teacher}.yaml", changes)
-        return cls(recipe, work, partial(open_source, source), choice.load_dictionary(), choice.build, read_shard())
+        dictionary, space = choice.load_dictionary(), recipe.load_label_space()
+        if dictionary.label_space.class_names != space.class_names:
+            raise ConfigError(
+                f"teacher {recipe.teacher} labels with the classes of {dictionary.label_space.name}, recipe "
+                f"{recipe.name} has those of {space.name}: choose a teacher or dictionary for {space.name}"
+            )
+        return cls(recipe, work, partial(open_source, source), dictionary, choice.build, read_shard())
 
     def quiet(self) -> Chain:
         """The same without progress, for further processes."""
@@ -78,6 +91,25 @@ class Chain:
     def folder(self, stage: str) -> Path:
         """Of one stage."""
         return (self.data or self.work if stage in DATA_STAGES else self.work) / stage
+
+    def finished(self, stage: str, settings: Any) -> StageFolder:
+        """The result of an earlier stage.
+
+        Args:
+            stage: its name.
+            settings: that the recipe wants it to be made with.
+
+        Raises:
+            InputError: it is not there, not finished, or made with other settings, the first of which is named.
+        """
+        found = StageFolder.load(self.folder(stage)).require_complete()
+        if difference := first_difference(found.settings, plain_settings(settings)):
+            key, came, expected = difference
+            raise InputError(
+                f"{found.path} was made with {key} = {came}, recipe {self.recipe.name} says {expected}; delete the "
+                f"folder and run {stage} again, or use the recipe that it was made with"
+            )
+        return found
 
 
 def recipe_path(name: str) -> Path:

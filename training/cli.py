@@ -7,8 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from ov_seg_ros.core.errors import OvSegError
+from training.atomic_files import FULL_DISK
 from training.commands import benchmark, label, student, vocabulary
 from training.commands.chain import add_stages
+
+USER_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"training {options.verb}: {error}", file=sys.stderr)
-        return 2
+        return USER_ERROR
+    except OSError as error:
+        if options.debug or error.errno not in FULL_DISK:
+            raise
+        where = f" for {error.filename}" if error.filename else ""
+        message = f"no space left{where}; free some and run the same command again, it continues where it stopped"
+        print(f"training {options.verb}: {message}", file=sys.stderr)
+        return USER_ERROR
     return 0
 
 

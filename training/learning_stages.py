@@ -22,6 +22,7 @@ from training.student.label_objective import LabelledScans, LabelObjective
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.paired_scans import PairedScans
 from training.student.process_group import ProcessGroup
+from training.student.sparse_backends import use_backend
 from training.student.start_weights import start_from, text_head
 from training.student.trainer import Trainer, TrainerConfig
 from training.teachers.segment_store import SegmentStore
@@ -57,8 +58,7 @@ def run_pretraining(chain: Chain, lifted: StageFolder) -> StageFolder:
     recipe = chain.recipe
     if not lifted_files(lifted.path)[1]:
         raise InputError(f"{lifted.path} holds no pairs: pre-training needs a teacher with features in a text space")
-    settings = {"pretrain": asdict(recipe.pretrain), **network_settings(chain)}
-    stage = StageFolder.open(chain.folder("pretrain"), "pretrain", settings, {"lift": lifted.hash})
+    stage = StageFolder.open(chain.folder("pretrain"), "pretrain", pretrain_settings(chain), {"lift": lifted.hash})
     trainer = run_together(chain, recipe.pretrain.trainer, partial(_pretrain_member, chain.quiet(), lifted.path))
     return stage.finish(trainer.step)
 
@@ -78,6 +78,11 @@ def run_learning(chain: Chain, job: LearningJob, inputs: dict[str, str]) -> tupl
     stage = StageFolder.open(job.out, job.stage, settings, inputs)
     trainer = run_together(chain, job.settings.trainer, partial(_learn_member, chain.quiet(), job))
     return stage.finish(trainer.step), trainer
+
+
+def pretrain_settings(chain: Chain) -> dict[str, Any]:
+    """What decides the result of the pre-training, beside what went in."""
+    return {"pretrain": asdict(chain.recipe.pretrain), **network_settings(chain)}
 
 
 def network_settings(chain: Chain) -> dict[str, Any]:
@@ -109,6 +114,7 @@ def _pretrain_member(chain: Chain, lifted: Path, group: ProcessGroup, progress: 
     loss = ContrastLoss(settings.contrast, texts, torch.from_numpy(chain.dictionary.text_group.astype(np.int64)))
     torch.manual_seed(settings.trainer.seed)
     network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), texts.shape[1])
+    use_backend(network, chain.backend)
     objective = ContrastObjective(network, loss, settings.negatives)
     trainer = Trainer(settings.trainer, objective, examples, chain.folder("pretrain"), group)
     trainer.run(_reporting(progress, "pretrain"))
@@ -124,6 +130,7 @@ def _learn_member(chain: Chain, job: LearningJob, group: ProcessGroup, progress:
     scans = LabelledScans(files, grid, recipe.point_features, num_classes, uses_color, settings.augmentation)
     torch.manual_seed(settings.trainer.seed)
     network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), num_classes)
+    use_backend(network, chain.backend)
     if job.start is not None:
         start_from(network, job.start)
         if settings.head == "texts":

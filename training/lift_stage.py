@@ -3,15 +3,16 @@
     scans/000012.npz    a ``LabelledScan``
     pairs/000012.npz    ``SegmentPairs``, where the teacher has features
 
-The number is the index of the sample in its source. Labels come from a segment store, or, for comparison and for
-learning from few true labels, from the ground truth of the source. A killed run goes on where it stopped; a corrupt
-sample is skipped and listed in ``skipped.json``.
+The number is the index of the sample in its source. Labels come from a segment store, where samples without images
+are left out, or, for comparison and for learning from few true labels, from the ground truth of the source. A killed
+run goes on where it stopped; a corrupt sample is skipped and listed in ``skipped.json``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -90,17 +91,18 @@ def lift_source(
         The folder, complete once every process has done its part.
 
     Raises:
-        InputError: too many corrupt samples; nothing in the source has a label.
+        InputError: source or store cannot be opened, too many corrupt samples, or no point of any sample has a label.
         StorageFullError: the disk is full.
     """
     tolerance = tolerance or LabellingSettings()
-    total = len(job.open_source())
+    worker = _Worker(job)  # here first, so that errors of source and store come as they are
+    total = len(worker.source)
     done = _still_there(job)
     mine = shard(range(total), part.rank, part.world)
     todo = [index for index in mine if index not in done]
     skipped = 0
-    with Journal(job.folder, part) as journal:
-        for looked_at, entry in enumerate(_lift_all(job, todo, processes), 1):
+    with Journal(job.folder, part) as journal, closing(_lift_all(worker, todo, processes)) as entries:
+        for looked_at, entry in enumerate(entries, 1):
             journal.append(entry)
             progress(len(mine) - len(todo) + looked_at, len(mine))
             skipped += bool(entry.error)
@@ -113,7 +115,13 @@ def lift_source(
         return stage  # other processes are still at it
     if bad and (not done or not tolerance.allows(len(bad), total)):
         raise InputError(_too_many(job.folder, len(bad), total, bad[0].error))
-    return stage.finish(len(done))
+    scans, _ = lifted_files(job.folder)
+    if not _any_label(scans):
+        raise InputError(
+            f"none of the {total} samples of source {worker.source.name} gives a point a label: look at the images and "
+            f"the calibration (ov-seg convert) and at what the teacher said; delete {job.folder} afterwards"
+        )
+    return stage.finish(len(scans))
 
 
 def lifted_files(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -122,16 +130,23 @@ def lifted_files(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _still_there(job: LiftJob) -> dict[int, JournalEntry]:
-    entries = read_journals(job.folder)
-    return {i: e for i, e in entries.items() if not e.error and job.scan_path(i).is_file()}
+    """The samples that are done; one without images has no files where labels come from images."""
+    return {
+        index: entry
+        for index, entry in read_journals(job.folder).items()
+        if not entry.error and (job.scan_path(index).is_file() or not (entry.cameras or job.store is None))
+    }
 
 
-def _lift_all(job: LiftJob, todo: Sequence[int], processes: int) -> Iterator[JournalEntry]:
+def _any_label(scans: Sequence[Path]) -> bool:
+    return any((LabelledScan.load(path, False).class_id != IGNORE_ID).any() for path in scans)
+
+
+def _lift_all(worker: _Worker, todo: Sequence[int], processes: int) -> Generator[JournalEntry, None, None]:
     if processes == 1 or len(todo) < 2:
-        worker = _Worker(job)
         yield from (worker.lift(index) for index in todo)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (job,)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (worker.job,)) as pool:
         yield from pool.map(_lift_in_worker, todo, chunksize=4)
 
 
@@ -151,17 +166,19 @@ class _Worker:
     """Lifts single samples of one job."""
 
     def __init__(self, job: LiftJob) -> None:
-        self._job, self._source = job, job.open_source()
+        self.job, self.source = job, job.open_source()
         self._store: SegmentStore | None = None
         if job.store is not None and job.dictionary is not None:
             self._store = SegmentStore.open(job.store, job.dictionary)
 
     def lift(self, index: int) -> JournalEntry:
-        """Writes the files of one sample, whole or not at all."""
+        """Writes the files of one sample, whole or not at all; none where there are no images to lift from."""
         key = ""
         try:
-            sample = self._source.load_sample(index)
+            sample = self.source.load_sample(index)
             key = sample.key
+            if self._store is not None and not sample.images:
+                return JournalEntry(index, key)
             cameras = self._write(index, sample)
         except InputError as error:
             return JournalEntry(index, key, error=str(error))
@@ -174,13 +191,13 @@ class _Worker:
         else:
             labels, pairs, cameras = self._lifted(index, sample, self._store)
             if pairs is not None:
-                save_pairs(self._job.pairs_path(index), pairs)
-        color, camera = _colors(sample) if self._job.settings.colors else (None, _no_camera(sample))
+                save_pairs(self.job.pairs_path(index), pairs)
+        color, camera = _colors(sample) if self.job.settings.colors else (None, _no_camera(sample))
         cloud = sample.cloud
         scan = LabelledScan(
             cloud.points, cloud.intensity, self._ring(index, sample), labels.class_id, labels.confidence, color, camera
         )
-        scan.save(self._job.scan_path(index))
+        scan.save(self.job.scan_path(index))
         return cameras
 
     def _lifted(
@@ -190,30 +207,33 @@ class _Worker:
         if not stored:
             raise InputError(f"sample {sample.key}: the store holds segments of none of its images; label it first")
         segments = {image.name: store.read(sample.key, image.name, image.stamp_ns) for image in stored}
-        occlusion, min_depth = self._occlusion(index), self._job.settings.min_depth
+        occlusion, min_depth = self._occlusion(index), self.job.settings.min_depth
         if store.text_features is None:
             return lift_segments(sample, segments, occlusion, min_depth), None, tuple(segments)
         return *lift_both(sample, segments, occlusion, min_depth), tuple(segments)
 
     def _occlusion(self, index: int) -> VisibilityTest | None:
         """By the depth images of the source where it has some."""
-        own = getattr(self._source, "load_occlusion", None)
-        if not self._job.settings.occlusion or own is None:
-            return self._job.settings.visibility
+        own = getattr(self.source, "load_occlusion", None)
+        if not self.job.settings.occlusion or own is None:
+            return self.job.settings.visibility
         test: VisibilityTest | None = own(index)
         return test
 
     def _true_labels(self, sample: Sample) -> PseudoLabels:
         if sample.class_id is None:
             raise InputError(f"sample {sample.key} has no ground truth to learn from")
+        if sample.class_id.shape != (len(sample.cloud),):
+            shape = sample.class_id.shape
+            raise InputError(f"sample {sample.key} has {len(sample.cloud)} points, but labels of shape {shape}")
         known = sample.class_id != IGNORE_ID
-        if sample.class_id[known].max(initial=0) >= self._job.num_classes:
+        if sample.class_id[known].max(initial=0) >= self.job.num_classes:
             highest = sample.class_id[known].max()
-            raise InputError(f"sample {sample.key} has label {highest}, but there are {self._job.num_classes} classes")
+            raise InputError(f"sample {sample.key} has label {highest}, but there are {self.job.num_classes} classes")
         return PseudoLabels(sample.class_id, known.astype(np.float32), np.full(len(known), -1, np.int32))
 
     def _ring(self, index: int, sample: Sample) -> NDArray[np.uint16]:
-        own = getattr(self._source, "load_ring", None)
+        own = getattr(self.source, "load_ring", None)
         ring = None if own is None else own(index)
         return np.zeros(len(sample.cloud), np.uint16) if ring is None else ring
 

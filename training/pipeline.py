@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,17 +21,19 @@ from numpy.typing import NDArray
 from ov_seg_ros import __version__
 from ov_seg_ros.core.data_types import IGNORE_ID, PointCloud, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
+from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.runtime.segmenter import Segmenter
-from training.chain import Chain
+from training.chain import Chain, silent
 from training.evaluation import Evaluation, Predict, evaluate_all
 from training.evaluation_report import write_evaluation
 from training.export import export_student
 from training.labelling_run import LabellingResult, LabellingSettings, label_source
-from training.learning_stages import CHECKPOINT, LearningJob, run_learning, run_pretraining
+from training.learning_stages import CHECKPOINT, LearningJob, pretrain_settings, run_learning, run_pretraining
 from training.lift_stage import LiftJob, lift_source, lifted_files
 from training.sample_journal import read_journals
+from training.sources.protocol import Source
 from training.stage_folder import STAGE_FILE, StageFolder
 from training.student.examples import LabelledScan
 from training.student.trainer import Trainer
@@ -40,28 +43,26 @@ PROBES = ("linear", "finetune")
 
 def label(chain: Chain) -> LabellingResult:
     """The teacher labels all images of the source; under ``torchrun`` every process its part."""
-    settings = LabellingSettings(progress=True)
+    settings = LabellingSettings(progress=chain.progress is not silent)
     return label_source(chain.open_source(), chain.build_teacher(), chain.folder("label"), chain.part, settings)
 
 
 def lift(chain: Chain) -> StageFolder:
     """What the teacher said gets onto the points: labels, and pairs for the pre-training."""
     labelled = StageFolder.load(chain.folder("label")).require_complete()
-    settings = {"lift": asdict(chain.recipe.lift), "dictionary": chain.dictionary.hash}
-    stage = StageFolder.open(chain.folder("lift"), "lift", settings, {"label": labelled.hash})
+    stage = StageFolder.open(chain.folder("lift"), "lift", _lift_settings(chain), {"label": labelled.hash})
     return _lift(chain, stage, chain.folder("label"))
 
 
 def true_labels(chain: Chain) -> StageFolder:
-    """Labelled scans with the ground truth of the source, for probing, fine-tuning and supervised ceilings."""
+    """Labelled scans with the ground truth of the source, for probing, fine-tuning and supervised ceilings.
+
+    Raises:
+        InputError: the source has no ground truth in the recipe's label space, or too many samples are corrupt.
+    """
     source = chain.open_source()
     space = chain.recipe.load_label_space()
-    if source.label_space is None or source.label_space.class_names != space.class_names:
-        have = "none" if source.label_space is None else source.label_space.name
-        raise InputError(
-            f"source {source.name} has ground truth of label space {have}, the recipe's is {space.name}; choose a "
-            "source with labels, or give it labels=..."
-        )
+    require_truth(source, space)
     settings = {
         "source": {"name": source.name, "samples": len(source)},
         "colors": chain.recipe.lift.colors,
@@ -69,6 +70,20 @@ def true_labels(chain: Chain) -> StageFolder:
     }
     folder = chain.folder(f"truth-{source.name}-{len(source)}")
     return _lift(chain, StageFolder.open(folder, "truth", settings), None)
+
+
+def require_truth(source: Source, label_space: LabelSpace) -> None:
+    """Refuses a source that a student with these classes can neither learn from nor be judged by.
+
+    Raises:
+        InputError: it has no ground truth, or one of other classes.
+    """
+    have = source.label_space
+    if have is None or have.class_names != label_space.class_names:
+        raise InputError(
+            f"source {source.name} has ground truth of label space {have.name if have else 'none'}, needed is "
+            f"{label_space.name}; choose a source with labels, or give it labels=..."
+        )
 
 
 def wait_for(chain: Chain, stage: str, seconds: float = 5.0) -> None:
@@ -79,7 +94,7 @@ def wait_for(chain: Chain, stage: str, seconds: float = 5.0) -> None:
 
 def refine(chain: Chain) -> StageFolder:
     """AFI on the lifted labels, if the recipe wants it; otherwise they stay as they are."""
-    lifted = StageFolder.load(chain.folder("lift")).require_complete()
+    lifted = _lifted(chain)
     if not chain.recipe.refine.labels:
         return lifted
     space, constants = chain.recipe.load_label_space(), chain.recipe.refine.afi()
@@ -91,7 +106,7 @@ def refine(chain: Chain) -> StageFolder:
     for done, path in enumerate(files, 1):
         target = stage.path / "scans" / path.name
         if not target.exists():
-            scan = LabelledScan.load(path, chain.recipe.uses_color)
+            scan = LabelledScan.load(path, chain.recipe.lift.colors)
             refined = refine_afi(scan.points, scan.class_id, space, constants)
             # Labels that AFI gives to points without one are trusted as the mean of the others is.
             fresh = (scan.class_id == IGNORE_ID) & (refined != IGNORE_ID)
@@ -104,7 +119,7 @@ def refine(chain: Chain) -> StageFolder:
 
 def pretrain(chain: Chain) -> StageFolder:
     """TMP: the network learns what the teacher's segments and texts look like in 3D, without classes."""
-    return run_pretraining(chain, StageFolder.load(chain.folder("lift")).require_complete())
+    return run_pretraining(chain, _lifted(chain))
 
 
 def train(chain: Chain) -> tuple[StageFolder, Trainer]:
@@ -126,6 +141,8 @@ def probe(chain: Chain, mode: str) -> tuple[StageFolder, Trainer]:
         raise ConfigError(f"probe mode must be one of {', '.join(PROBES)}, got {mode!r}")
     settings = chain.recipe.probe if mode == "linear" else chain.recipe.finetune
     truth = true_labels(chain)
+    wait_for(chain, truth.path.name)
+    truth = StageFolder.load(truth.path).require_complete()
     start, inputs = _start(chain, settings.pretrained)
     out = chain.folder(f"{mode}-{truth.path.name.removeprefix('truth-')}")
     return run_learning(chain, LearningJob(mode, settings, truth.path, out, start), {"truth": truth.hash, **inputs})
@@ -158,11 +175,16 @@ def export(chain: Chain, stage: StageFolder, trainer: Trainer, path: Path) -> No
 def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
     """Scores a student on the ground truth of the source, before and after AFI, and the lifted labels where these are
     of the same source; writes tables, plots and JSON.
+
+    Raises:
+        ModelError: there is no such student.
+        InputError: the source has no ground truth in the student's label space.
     """
     segmenter = Segmenter.load(model)
     space = segmenter.description.label_space
+    require_truth(chain.open_source(), space)
     rows: dict[str, Predict] = {}
-    if _lifted_from_source(chain):
+    if space.class_names == chain.dictionary.label_space.class_names and _lifted_from_source(chain):
         rows["lifted"] = lifted_labels(chain)
     student = StudentLabels(segmenter)
     rows["student"] = student
@@ -177,7 +199,8 @@ def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
 def lifted_labels(chain: Chain) -> Predict:
     """The labels that the lift stage gave to the points of a sample of its source; none to others."""
     lifted = chain.folder("lift")
-    file_of = {e.key: lifted / "scans" / f"{i:06d}.npz" for i, e in read_journals(lifted).items() if not e.error}
+    entries = read_journals(lifted).items()
+    file_of = {e.key: lifted / "scans" / f"{i:06d}.npz" for i, e in entries if e.cameras and not e.error}
 
     def labels(sample: Sample) -> NDArray[np.uint8]:
         if sample.key not in file_of:
@@ -215,10 +238,18 @@ def _lift(chain: Chain, stage: StageFolder, store: Path | None) -> StageFolder:
     )
 
 
+def _lift_settings(chain: Chain) -> dict[str, Any]:
+    return {"lift": asdict(chain.recipe.lift), "dictionary": chain.dictionary.hash}
+
+
+def _lifted(chain: Chain) -> StageFolder:
+    return chain.finished("lift", _lift_settings(chain))
+
+
 def _start(chain: Chain, pretrained: bool) -> tuple[Path | None, dict[str, str]]:
     if not pretrained:
         return None, {}
-    stage = StageFolder.load(chain.folder("pretrain")).require_complete()
+    stage = chain.finished("pretrain", pretrain_settings(chain))
     return stage.path / CHECKPOINT, {"pretrain": stage.hash}
 
 

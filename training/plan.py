@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ov_seg_ros.core.errors import OvSegError
+from ov_seg_ros.core.errors import InputError, OvSegError
 from ov_seg_ros.core.projection import project_cloud
 from training.atomic_files import format_bytes
 from training.chain import Chain
 from training.labelling_estimate import disk_estimate
 from training.lift_stage import lifted_files
+from training.sources.protocol import Source
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.trainer import TrainerConfig
 
@@ -20,6 +21,8 @@ LOOKED_AT = 3
 
 BYTES_PER_POINT = 24
 """Of a labelled scan: position, intensity, ring, class, confidence, camera."""
+
+BYTES_PER_COLOR = 4
 
 BYTES_PER_PAIR = 17
 """Point, camera, pixel and segment."""
@@ -30,7 +33,7 @@ def plan_lines(chain: Chain, stages: Sequence[str]) -> Iterator[str]:
 
     Args:
         chain: what would run.
-        stages: names, in order.
+        stages: names, in order; "linear" and "finetune" are the two ways to probe.
     """
     source = chain.open_source()
     yield f"recipe {chain.recipe.name}, source {source.name}: {len(source)} samples, results in {chain.work}"
@@ -46,41 +49,44 @@ def _label(chain: Chain) -> str:
 
 
 def _lift(chain: Chain) -> str:
-    source = chain.open_source()
-    points, pairs = [], []
-    for index in sorted({round(i) for i in np.linspace(0, len(source) - 1, LOOKED_AT)}):
-        sample = source.load_sample(index)
-        points.append(len(sample.cloud))
-        seen = [project_cloud(sample.cloud.points, i.camera_from_lidar, i.camera) for i in sample.images]
-        pairs.append(sum(map(len, seen)))
-    per_point = BYTES_PER_POINT + 4 * chain.recipe.lift.colors
-    size = len(source) * (np.mean(points) * per_point + np.mean(pairs) * BYTES_PER_PAIR)
+    samples, points, pairs = _sizes(chain.open_source())
+    size = samples * (points * _bytes_per_point(chain) + pairs * BYTES_PER_PAIR)
     return (
-        f"{len(source)} scans of about {np.mean(points):,.0f} points, {np.mean(pairs):,.0f} of them in images: "
-        f"{format_bytes(round(size))} on disk, and the features of the segments"
+        f"{samples} scans of about {points:,.0f} points, {pairs:,.0f} of them in images: {format_bytes(round(size))} "
+        "on disk, and the features of the segments"
     )
 
 
 def _refine(chain: Chain) -> str:
-    return _lift(chain) if chain.recipe.refine.labels else "the recipe leaves lifted labels as they are"
+    if not chain.recipe.refine.labels:
+        return "the recipe leaves lifted labels as they are"
+    samples, points, _ = _sizes(chain.open_source())
+    return f"{samples} scans, {format_bytes(round(samples * points * _bytes_per_point(chain)))} on disk"
 
 
 def _pretrain(chain: Chain) -> str:
-    return _training(chain, chain.recipe.pretrain.trainer)
+    return _training(chain, chain.recipe.pretrain.trainer, _lifted_scans(chain))
 
 
 def _train(chain: Chain) -> str:
-    return _training(chain, chain.recipe.train.trainer)
+    return _training(chain, chain.recipe.train.trainer, _lifted_scans(chain))
 
 
-def _probe(chain: Chain) -> str:
-    linear, all_layers = chain.recipe.probe.trainer, chain.recipe.finetune.trainer
-    return f"linear: {_training(chain, linear)}; finetune: {_training(chain, all_layers)}"
+def _linear(chain: Chain) -> str:
+    return _probing(chain, chain.recipe.probe.trainer)
 
 
-def _training(chain: Chain, config: TrainerConfig) -> str:
-    files, _ = lifted_files(chain.folder("lift"))
-    count = len(files) or len(chain.open_source())
+def _finetune(chain: Chain) -> str:
+    return _probing(chain, chain.recipe.finetune.trainer)
+
+
+def _probing(chain: Chain, config: TrainerConfig) -> str:
+    samples, points, _ = _sizes(chain.open_source())
+    size = format_bytes(round(samples * points * _bytes_per_point(chain)))
+    return f"true labels of {samples:,} scans, {size} on disk, then {_training(chain, config, samples)}"
+
+
+def _training(chain: Chain, config: TrainerConfig, count: int) -> str:
     network = MinkUNet(NETWORKS[chain.recipe.network], len(chain.recipe.point_features), 1)
     parameters = sum(p.numel() for p in network.parameters())
     # weights, their average, and one or two moments of the optimiser, four bytes each
@@ -97,8 +103,32 @@ def _export(chain: Chain) -> str:
 
 
 def _evaluate(chain: Chain) -> str:
+    source = chain.open_source()
     rows = "student" + (", student + AFI" if chain.recipe.refine.predictions else "")
-    return f"{rows} on the ground truth of the source"
+    return f"{rows} on the ground truth of {len(source)} samples of {source.name}"
+
+
+def _lifted_scans(chain: Chain) -> int:
+    """As many as there are, or, before they are lifted, as there may be."""
+    return len(lifted_files(chain.folder("lift"))[0]) or len(chain.open_source())
+
+
+def _bytes_per_point(chain: Chain) -> int:
+    return BYTES_PER_POINT + BYTES_PER_COLOR * chain.recipe.lift.colors
+
+
+def _sizes(source: Source) -> tuple[int, float, float]:
+    """Samples, and the mean of the points and of the pairs with pixels of those that are looked at and can be read."""
+    points, pairs = [], []
+    for index in sorted({round(i) for i in np.linspace(0, len(source) - 1, LOOKED_AT)}):
+        try:
+            sample = source.load_sample(index)
+        except InputError:
+            continue  # some corrupt ones are bearable, see labelling_run
+        points.append(len(sample.cloud))
+        seen = [project_cloud(sample.cloud.points, i.camera_from_lidar, i.camera) for i in sample.images]
+        pairs.append(sum(map(len, seen)))
+    return len(source), float(np.mean(points or 0)), float(np.mean(pairs or 0))
 
 
 _PLANS: dict[str, Callable[[Chain], str]] = {
@@ -107,7 +137,8 @@ _PLANS: dict[str, Callable[[Chain], str]] = {
     "refine": _refine,
     "pretrain": _pretrain,
     "train": _train,
-    "probe": _probe,
+    "linear": _linear,
+    "finetune": _finetune,
     "export": _export,
     "evaluate": _evaluate,
 }

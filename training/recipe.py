@@ -15,6 +15,7 @@ from ov_seg_ros.refinement.afi_config import AfiConfig
 from training.config import LABEL_SPACES, GridSettings, load_keys, parse_settings, plain
 from training.student.augmentation import AugmentationConfig
 from training.student.contrast import ContrastConfig
+from training.student.contrast_objective import NEGATIVES
 from training.student.label_objective import LabelLossConfig
 from training.student.minkunet import NETWORKS
 from training.student.pair_augmentation import PairAugmentationConfig
@@ -85,6 +86,10 @@ class PretrainSettings:
     pairs: PairAugmentationConfig = field(default_factory=PairAugmentationConfig)
     negatives: str = "scan"
 
+    def __post_init__(self) -> None:
+        if self.negatives not in NEGATIVES:
+            raise ConfigError(f"negatives must be one of {', '.join(NEGATIVES)}, got {self.negatives!r}")
+
 
 @dataclass(frozen=True)
 class LearnSettings:
@@ -138,7 +143,7 @@ class Recipe:
     refine: RefineSettings = field(default_factory=RefineSettings)
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
     train: LearnSettings = field(default_factory=LearnSettings)
-    probe: LearnSettings = field(default_factory=LearnSettings)
+    probe: LearnSettings = field(default_factory=lambda: LearnSettings(trainer=TrainerConfig(only_head=True)))
     finetune: LearnSettings = field(default_factory=LearnSettings)
 
     def __post_init__(self) -> None:
@@ -148,6 +153,10 @@ class Recipe:
             raise ConfigError(f"network must be one of {known}, got {self.network!r} (recipe {self.name})")
         if self.uses_color and not self.lift.colors:
             raise ConfigError(f"recipe {self.name}: point_features hold colours, so lift needs colors: true")
+        if not self.probe.trainer.only_head:
+            raise ConfigError(
+                f"recipe {self.name}: probe learns the last layer alone, its trainer needs only_head: true"
+            )
 
     @property
     def uses_color(self) -> bool:

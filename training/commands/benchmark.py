@@ -6,10 +6,12 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from training.commands.options import Bars, percent
+from ov_seg_ros.core.errors import ConfigError
+from training.commands.options import Bars, percent, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of each seed's training drives (default: all)")
     parser.add_argument("--validation", action="store_true", help="judge on drives to choose settings by instead")
     parser.add_argument("--steps", type=int, nargs=2, metavar=("PRETRAIN", "TRAIN"), help="instead of the recipe's")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="trainings side by side")
+    parser.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="trainings side by side")
 
 
 def _benchmark(options: argparse.Namespace) -> None:
@@ -39,6 +41,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     from training.chain import recipe_path
     from training.recipe import Recipe
 
+    _check(options, ARMS)
     recipe = Recipe.load(recipe_path(options.recipe))
     if options.steps:
         before, after = options.steps
@@ -64,3 +67,15 @@ def _benchmark(options: argparse.Namespace) -> None:
         spread = f"+- {100 * row['miou_std']:.1f}"
         print(f"{row['name']:16} {percent(row['miou_mean'])} {spread}  unseen {percent(row['miou_unseen_mean'])}")
     print(f"result: {options.json}, page: {options.json.with_suffix('.md')}")
+
+
+def _check(options: argparse.Namespace, arms: Collection[str]) -> None:
+    """What would otherwise fail after drives were rendered and labelled."""
+    from training.sharding import read_shard
+
+    if read_shard().world > 1:
+        raise ConfigError("benchmark starts its own processes (--processes): run it without torchrun")
+    if unknown := [arm for arm in options.arms or () if arm not in arms]:
+        raise ConfigError(f"--arms must be some of {', '.join(arms)}, got {', '.join(unknown)}")
+    if not 0 < options.share <= 1:
+        raise ConfigError(f"--share must be in (0, 1], got {options.share}")

@@ -15,6 +15,7 @@ from training.commands.options import Bars, add_computing, percent
 if TYPE_CHECKING:
     from training.chain import Chain
     from training.evaluation import Evaluation
+    from training.sources.protocol import Source
 
 STAGES = {
     "lift": "carry what the teacher said over to the points: labels, and pairs for pre-training",
@@ -26,7 +27,9 @@ STAGES = {
     "export": "write the trained student as an ONNX file that describes itself",
     "all": "label, lift, refine, pretrain, train, export and, with --validation, evaluate",
 }
-ALL = ("label", "lift", "refine", "pretrain", "train", "export", "evaluate")
+TEACHING = ("label", "all")
+NEED_IMAGES = ("label", "lift", "all")
+TEXT_OF_BACKEND = "library for the sparse convolutions: tables (torch alone), torchsparse or spconv (fast on a GPU)"
 
 
 def add_stages(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,6 +42,8 @@ def add_stages(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
             parser.add_argument(
                 "--mode", choices=("linear", "finetune"), default="linear", help="(default: %(default)s)"
             )
+        if name in ("pretrain", "train", "probe", "export", "all"):
+            parser.add_argument("--backend", default="tables", help=f"{TEXT_OF_BACKEND} (default: %(default)s)")
         if name in ("export", "evaluate", "all", "probe"):
             parser.add_argument("--model", type=Path, help="student file (default: student.onnx beside the stages)")
         if name in ("evaluate", "all"):
@@ -56,28 +61,48 @@ def add_chain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the teacher")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, on how much, with how much disk")
     add_computing(parser)
+    parser.set_defaults(threads=None)
 
 
 @contextmanager
 def prepare(options: argparse.Namespace) -> Iterator[Chain]:
-    """The chain that a command line asks for; its source has been looked at."""
+    """The chain that a command line asks for; its source has been looked at, and its backend is there."""
     import torch
 
     from training.chain import Chain, recipe_path
     from training.recipe import Recipe
     from training.sharding import claim_device
-    from training.source_gate import refuse_bad_source
+    from training.student.sparse_backends import load_backend
     from training.teacher_choice import parse_changes
 
-    torch.set_num_threads(options.threads)
+    if options.verb not in TEACHING:  # a teacher is faster with all cores
+        torch.set_num_threads(options.threads or 1)
+    elif options.threads:
+        torch.set_num_threads(options.threads)
+    backend = getattr(options, "backend", "tables")
+    load_backend(backend)
     recipe = Recipe.load(recipe_path(options.recipe))
     work = options.work or Path("build") / recipe.name
     with Bars() as bars:
         chain = Chain.prepare(recipe, options.source, work, parse_changes(options.set))
         claim_device(chain.part)
-        refuse_bad_source(chain.open_source(), lambda line: print(line, file=sys.stderr))
+        look_at(chain.open_source(), options.verb in NEED_IMAGES)
         shown = bars if chain.part.rank == 0 else chain.progress
-        yield replace(chain, processes=options.processes, device=options.device, progress=shown, data=options.data)
+        yield replace(
+            chain,
+            processes=options.processes,
+            device=options.device,
+            backend=backend,
+            progress=shown,
+            data=options.data,
+        )
+
+
+def look_at(source: Source, needs_images: bool) -> None:
+    """Refuses a source that nothing good can come of; doubts go to standard error."""
+    from training.source_gate import refuse_bad_source
+
+    refuse_bad_source(source, lambda line: print(line, file=sys.stderr), needs_images)
 
 
 def print_plan(chain: Chain, stages: Sequence[str]) -> None:
@@ -91,8 +116,11 @@ def print_plan(chain: Chain, stages: Sequence[str]) -> None:
 def _run_stage(options: argparse.Namespace) -> None:
     verb = options.verb
     with prepare(options) as chain:
-        if options.dry_run:
-            print_plan(chain, ALL if verb == "all" else (verb,))
+        if verb == "all":
+            judged = _judged(chain, options)
+            _plan_all(chain, judged) if options.dry_run else _all(chain, options, judged)
+        elif options.dry_run:
+            print_plan(chain, (options.mode if verb == "probe" else verb,))
         else:
             _VERBS[verb](chain, options)
 
@@ -139,6 +167,13 @@ def _probe(chain: Chain, options: argparse.Namespace) -> None:
 
 
 def _export(chain: Chain, options: argparse.Namespace) -> None:
+    from training.stage_folder import StageFolder
+
+    StageFolder.load(chain.folder("train")).require_complete()
+    _train_and_export(chain, options)
+
+
+def _train_and_export(chain: Chain, options: argparse.Namespace) -> None:
     from training.pipeline import export, train
 
     stage, trainer = train(chain)
@@ -158,21 +193,44 @@ def _evaluate(chain: Chain, options: argparse.Namespace) -> None:
     print(f"tables, plots and JSON: {out}")
 
 
-def _all(chain: Chain, options: argparse.Namespace) -> None:
+def _judged(chain: Chain, options: argparse.Namespace) -> Chain | None:
+    """The chain on the source to evaluate on, which has been looked at before hours are spent; None for none."""
     from functools import partial
 
-    from training.pipeline import label, lift, pretrain, wait_for
+    from training.pipeline import require_truth
     from training.sources.resolve import open_source
+
+    if not options.validation:
+        return None
+    judged = replace(chain, open_source=partial(open_source, options.validation))
+    source = judged.open_source()
+    require_truth(source, chain.recipe.load_label_space())
+    look_at(source, needs_images=False)
+    return judged
+
+
+def _plan_all(chain: Chain, judged: Chain | None) -> None:
+    pretrain = ("pretrain",) if chain.recipe.train.pretrained else ()
+    print_plan(chain, ("label", "lift", "refine", *pretrain, "train", "export"))
+    if judged is not None:
+        print_plan(judged, ("evaluate",))
+
+
+def _all(chain: Chain, options: argparse.Namespace, judged: Chain | None) -> None:
+    import torch
+
+    from training.pipeline import label, lift, pretrain, wait_for
 
     label(chain)
     wait_for(chain, "label")
+    torch.set_num_threads(options.threads or 1)
     lift(chain)
     wait_for(chain, "lift")
     if chain.recipe.train.pretrained:
         pretrain(chain)
-    _export(chain, options)
-    if options.validation:
-        _evaluate(replace(chain, open_source=partial(open_source, options.validation)), options)
+    _train_and_export(chain, options)
+    if judged is not None:
+        _evaluate(judged, options)
 
 
 def _model(chain: Chain, options: argparse.Namespace) -> Path:
@@ -193,5 +251,4 @@ _VERBS: dict[str, Callable[[Chain, argparse.Namespace], None]] = {
     "probe": _probe,
     "evaluate": _evaluate,
     "export": _export,
-    "all": _all,
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ov_seg_ros.core.errors import ConfigError
-from training.commands.chain import add_chain_options, prepare, print_plan
+from training.commands.chain import add_chain_options, look_at, prepare, print_plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,14 +37,13 @@ def _label_alone(options: argparse.Namespace) -> None:
     from training.labelling_estimate import disk_estimate
     from training.labelling_run import label_source
     from training.sharding import claim_device, read_shard
-    from training.source_gate import refuse_bad_source
     from training.sources.resolve import open_source
     from training.teacher_choice import TeacherChoice, parse_changes
 
     part = read_shard()
     claim_device(part)
     source = open_source(options.source)
-    refuse_bad_source(source, lambda line: print(line, file=sys.stderr))
+    look_at(source, needs_images=True)
     teacher = TeacherChoice.load(options.teacher, parse_changes(options.set)).build()
     if options.dry_run:
         print(disk_estimate(source, teacher))

@@ -33,12 +33,24 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
     """Options that say who computes; none changes a result."""
     parser.add_argument(
         "--processes",
-        type=int,
+        type=positive,
         default=min(8, os.cpu_count() or 1),
         help="on this machine, for the stages before training and, without a GPU, training (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU; small networks are fastest with 1")
-    parser.add_argument("--device", default="auto", help="to train on: auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=positive, default=1, help="of torch on the CPU; small networks are fastest with 1"
+    )
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="to train on (default: %(default)s)"
+    )
+
+
+def positive(text: str) -> int:
+    """A number on the command line that must be at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def percent(value: float | None) -> str:
