@@ -18,7 +18,8 @@ from training.benchmark_synthetic import SyntheticBenchmark
 
 TITLES = {
     "lifted": "lifted labels alone",
-    "baseline": "baseline, random first weights",
+    "baseline_short": "random first weights, no longer than TMP's labels",
+    "baseline": "baseline: random first weights, equal time",
     "baseline_afi": "baseline + AFI",
     "tmp": "TMP",
     "tmp_afi": "TMP + AFI (AFOV)",
@@ -107,7 +108,8 @@ def _page(path: Path, content: Mapping[str, Any]) -> str:
         "",
         f"`{content['command']}`, {len(content['seeds'])} seeds (drives, order and first weights), judged on drives",
         "that no training uses; mIoU over 16 classes in %, mean and standard deviation over the seeds. All rows of a",
-        f"seed learn from the same scans for the same number of steps. Figures: [{path.name}]({path.name}).",
+        "seed learn from the same scans, and for the same number of steps but for the second, which takes as many on",
+        f"labels as TMP does after its pre-training. Figures: [{path.name}]({path.name}).",
         "",
         f"![mIoU by row]({path.with_suffix('.png').name})",
         "",

@@ -2,7 +2,9 @@
 
 Every seed has training drives of its own, its own order of scans and its own first weights. All rows of a seed learn
 from the same scans for the same number of steps, pre-training included, and are scored on drives that no training of
-this repository uses. Nothing is chosen by those scores.
+this repository uses. Nothing is chosen by those scores. Who starts from random weights, learns with the rates of the
+pre-training, which does so too. One more row, ``baseline_short``, leaves out the pre-training without putting its time
+into the labels: what the same number of steps on labels reaches from random weights.
 """
 
 from __future__ import annotations
@@ -72,18 +74,21 @@ class Arm:
     Attributes:
         text, image: the terms of the pre-training; without both there is none, and the time goes into the labels.
         truth: learn from the ground truth of every point.
+        short: leave out the pre-training without putting its time into the labels.
     """
 
     text: bool = False
     image: bool = False
     truth: bool = False
+    short: bool = False
 
     def change(self, recipe: Recipe, seed: int) -> Recipe:
-        """The recipe of this arm; pre-training and training together always have the same number of steps."""
+        """The recipe of this arm; pre-training and training together have the same number of steps in all but one."""
         before, after = replace(recipe.pretrain.trainer, seed=seed), replace(recipe.train.trainer, seed=seed)
         pretrained = self.text or self.image
         if not pretrained:
-            after = replace(after, steps=before.steps + after.steps)
+            steps = after.steps if self.short else before.steps + after.steps
+            after = replace(before, steps=steps)
         contrast = recipe.pretrain.contrast
         contrast = replace(
             contrast,
@@ -100,6 +105,7 @@ class Arm:
 
 ARMS = {
     "baseline": Arm(),
+    "baseline_short": Arm(short=True),
     "tmp": Arm(text=True, image=True),
     "tmp_no_text": Arm(image=True),
     "tmp_no_image": Arm(text=True),
