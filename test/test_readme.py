@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ("docs/afi.md", "docs/transport.md", "docs/teachers.md", "docs/vocabulary.md")
+DOCS = ("docs/afi.md", "docs/afov.md", "docs/transport.md", "docs/teachers.md", "docs/vocabulary.md")
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", *DOCS)]
 README = (ROOT / "README.md").read_text()
 SCHEMA = json.loads((ROOT / "ov_seg_ros/ros/segmentation_node.schema.json").read_text())
@@ -73,12 +73,14 @@ def test_student_options_exist(line: str) -> None:
     assert _parser().parse_args(["student", *shlex.split(arguments)])
 
 
-@pytest.mark.parametrize("line", command_lines("python -m training"))
+@pytest.mark.parametrize("line", [*command_lines("python -m training"), *command_lines("torchrun")])
 def test_training_commands_exist(line: str) -> None:
+    from training.chain import recipe_path
     from training.cli import _parser
 
-    options = _parser().parse_args(shlex.split(line)[3:])
-    assert not hasattr(options, "teacher") or (ROOT / options.teacher).is_file()
+    options = _parser().parse_args(shlex.split(line.partition("-m training ")[2]))
+    assert not getattr(options, "teacher", None) or (ROOT / options.teacher).is_file()
+    assert not hasattr(options, "recipe") or (ROOT / recipe_path(str(options.recipe))).is_file()
 
 
 def test_parameter_table_is_the_schema() -> None:
@@ -150,6 +152,24 @@ def test_the_tables_of_afi_are_the_measurement() -> None:
     shown = re.findall(r"^\| [\w ,()]+ \| (\d.*\|)$", (ROOT / "docs/afi.md").read_text(), re.MULTILINE)
     assert len(shown) == 9
     assert set(shown) <= set(afi_rows())
+
+
+def cost_rows() -> list[str]:
+    """The rows of the table of docs/afov.md, from the measurement."""
+    lines = []
+    for row in json.loads((ROOT / "benchmarks/results/stage_costs.json").read_text())["rows"]:
+        disk = "" if row["disk_mb"] is None else f"{row['disk_mb']:,.0f}"
+        network = f" ({row['network']})" if row["network"] else ""
+        lines.append(
+            f"| {row['source']} | {row['stage']}{network} | {row['cpu_s']:,.1f} | {row['wall_s']:,.1f} | {disk} |"
+        )
+    return lines
+
+
+def test_the_table_of_costs_is_the_measurement() -> None:
+    page = (ROOT / "docs/afov.md").read_text()
+    missing = [row for row in cost_rows() if row not in page]
+    assert not missing, "put these rows into docs/afov.md:\n" + "\n".join(missing)
 
 
 def test_the_architecture_page_knows_every_file() -> None:
