@@ -17,6 +17,7 @@ from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.point_features import voxel_features
 from ov_seg_ros.core.pyramid import build_pyramid
 from ov_seg_ros.core.voxels import VoxelGrid, Voxels
+from training.atomic_files import atomic_path
 from training.student.sparse_layers import Tables
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile)
@@ -61,13 +62,11 @@ class LabelledScan:
 
     def save(self, path: Path) -> None:
         """Writes an .npz; a half-written file never carries the final name."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.color is not None:
             arrays["color"] = np.round(self.color * 255).astype(np.uint8)
-        partial = path.with_suffix(".part.npz")
-        np.savez(partial, **arrays)
-        partial.replace(path)
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: Path, with_color: bool) -> LabelledScan:

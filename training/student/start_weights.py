@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ov_seg_ros.core.errors import InputError
+from training.student.checkpoint import load_checkpoint
 from training.student.minkunet import MinkUNet
 
 HEAD = "head."
@@ -127,17 +126,7 @@ def _embedding_head(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[Te
 
 def _load_weights(checkpoint: Path, averaged: bool) -> dict[str, Tensor]:
     """Names and tensors of the (averaged) network in a checkpoint of the trainer."""
-    if not checkpoint.is_file():
-        raise InputError(f"checkpoint {checkpoint} does not exist: run the training it comes from first")
-    try:
-        state: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        weights = dict(state["average" if averaged else "network"])
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"{checkpoint} is no checkpoint of a training ({reason}): delete it and train again"
-        ) from error
-    return weights
+    return dict(load_checkpoint(checkpoint)["average" if averaged else "network"])
 
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> str:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from ov_seg_ros.core.errors import ConfigError, InputError
+from training.atomic_files import explain_full_disk
+from training.student.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from training.student.minkunet import MinkUNet
 from training.student.optimization import OptimizerConfig
 from training.student.process_group import ProcessGroup
@@ -282,17 +284,16 @@ class Trainer:
 
     def _save(self, log: TrainingLog | None) -> None:
         if log is not None:
-            log.flush()
-            partial = self.out / "checkpoint.part"
-            torch.save(self._state(), partial)
-            partial.replace(self.out / "checkpoint.pt")
+            with explain_full_disk(self.out):
+                log.flush()
+            save_checkpoint(self.out / CHECKPOINT, self._state())
         self.group.wait()
 
     def _resume(self) -> None:
-        path = self.out / "checkpoint.pt"
+        path = self.out / CHECKPOINT
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.group.device, weights_only=True)
+        state = load_checkpoint(path, self.group.device)
         if state.get("config") != asdict(self.config) or state.get("shape") != asdict(self.network.config):
             raise InputError(f"{path} was trained with other settings: choose another output folder or delete it")
         self.network.load_state_dict(state["network"])

@@ -27,8 +27,13 @@ def make_network(seed, outputs, shape=SHAPE, inputs=INPUTS):
 def write_checkpoint(path, seed=1, outputs=WIDTH):
     """As the trainer writes it, as far as weights are concerned."""
     network, average = make_network(seed, outputs), make_network(seed + 1, outputs)
-    torch.save({"network": network.state_dict(), "average": average.state_dict(), "shape": asdict(SHAPE)}, path)
+    torch.save(as_state(network, average), path)
     return network, average
+
+
+def as_state(network, average):
+    weights = {"network": network.state_dict(), "average": average.state_dict()}
+    return {**weights, "shape": asdict(SHAPE), "config": {}, "step": 1}
 
 
 @pytest.mark.parametrize("averaged", [True, False])
@@ -75,7 +80,7 @@ def test_another_architecture_is_refused(tmp_path, shape, inputs, message):
 
 def test_a_deeper_checkpoint_is_refused(tmp_path):
     deeper = make_network(1, WIDTH, replace(SHAPE, encoder_blocks=(2,)))
-    torch.save({"average": deeper.state_dict()}, tmp_path / "checkpoint.pt")
+    torch.save(as_state(deeper, deeper), tmp_path / "checkpoint.pt")
     with pytest.raises(
         InputError, match=r"encoder\.0\.1\.first\.conv\.weight is \(27, 12, 12\) there and missing here"
     ):
@@ -93,7 +98,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         with pytest.raises(InputError, match=r"checkpoint\.pt is no checkpoint of a training"):
             start_from(make_network(5, 4), path)
     torch.save({"weights": {}}, path)
-    with pytest.raises(InputError, match="is no checkpoint of a training \\('average'\\)"):
+    with pytest.raises(InputError, match="is no checkpoint of a training \\(it lacks network"):
         start_from(make_network(5, 4), path)
 
 

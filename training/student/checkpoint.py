@@ -1,0 +1,51 @@
+"""The file a training continues from, written whole or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ov_seg_ros.core.errors import InputError
+from training.atomic_files import atomic_path
+
+CHECKPOINT = "checkpoint.pt"
+"""Its name in the folder of a training."""
+
+KEYS = ("network", "average", "shape", "config", "step")
+"""Without these a file is no checkpoint; there are more."""
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes the state of a training.
+
+    Raises:
+        StorageFullError: the disk is full; an older checkpoint stays.
+    """
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        torch.save(dict(state), file)  # into a file object: only that says when the disk is full
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads the state of a training.
+
+    Args:
+        path: of the file.
+        device: where its tensors shall be.
+
+    Raises:
+        InputError: the file is missing, damaged, or no checkpoint of a training.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist: run the training it comes from first")
+    try:
+        state = dict(torch.load(path, map_location=device, weights_only=True))
+        if missing := [key for key in KEYS if key not in state]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} is no checkpoint of a training ({reason}): delete it and train again") from error
+    return state
