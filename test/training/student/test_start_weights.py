@@ -131,6 +131,7 @@ def test_heads_that_do_not_fit_are_refused(tmp_path):
         text_head(make_network(5, 3), path, TEXTS[:, :5].numpy(), TEXT_CLASS)
     with pytest.raises(InputError, match="classes 3, 4 of 5 have no text"):
         text_head(make_network(5, 5), path, TEXTS.numpy(), TEXT_CLASS)
-    torch.save({"average": {"stem": torch.ones(1)}}, path)
+    stem = {"stem": torch.ones(1)}
+    torch.save({"network": stem, "average": stem, "shape": {}, "config": {}, "step": 1}, path)
     with pytest.raises(InputError, match=r"has no 'head\.weight'"):
         text_head(make_network(5, 3), path, TEXTS.numpy(), TEXT_CLASS)
