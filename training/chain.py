@@ -103,7 +103,7 @@ class Chain:
             InputError: it is not there, not finished, or made with other settings, the first of which is named.
         """
         found = StageFolder.load(self.folder(stage)).require_complete()
-        if difference := first_difference(found.settings, plain_settings(settings)):
+        if difference := first_difference({"settings": found.settings}, {"settings": plain_settings(settings)}):
             key, came, expected = difference
             raise InputError(
                 f"{found.path} was made with {key} = {came}, recipe {self.recipe.name} says {expected}; delete the "

@@ -140,10 +140,10 @@ def probe(chain: Chain, mode: str) -> tuple[StageFolder, Trainer]:
     if mode not in PROBES:
         raise ConfigError(f"probe mode must be one of {', '.join(PROBES)}, got {mode!r}")
     settings = chain.recipe.probe if mode == "linear" else chain.recipe.finetune
+    start, inputs = _start(chain, settings.pretrained)
     truth = true_labels(chain)
     wait_for(chain, truth.path.name)
     truth = StageFolder.load(truth.path).require_complete()
-    start, inputs = _start(chain, settings.pretrained)
     out = chain.folder(f"{mode}-{truth.path.name.removeprefix('truth-')}")
     return run_learning(chain, LearningJob(mode, settings, truth.path, out, start), {"truth": truth.hash, **inputs})
 
