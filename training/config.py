@@ -34,7 +34,7 @@ class GridSettings:
 
 
 def load_keys(path: Path, below: tuple[Path, ...] = ()) -> Any:
-    """Content of a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it.
+    """Content of a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it, at every depth.
 
     Args:
         path: of the recipe.
@@ -53,8 +53,15 @@ def load_keys(path: Path, below: tuple[Path, ...] = ()) -> Any:
     content = read_yaml(path, "recipe")
     if isinstance(content, dict) and "extends" in content:
         base = load_keys(path.parent / str(content.pop("extends")), (*below, path))
-        return {**base, **content}
+        return _merged(base, content)
     return content
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    """``base`` with the keys of ``changes``, mapping by mapping; lists and values are replaced whole."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return {**base, **{key: _merged(base[key], value) if key in base else value for key, value in changes.items()}}
 
 
 def parse_settings(settings: type[T], content: Any, where: str) -> T:

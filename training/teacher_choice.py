@@ -37,14 +37,19 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
     """``["short_side=640", "device=cpu"]`` as a mapping; values are read as YAML.
 
     Raises:
-        ConfigError: no "=" in a text.
+        ConfigError: no "=" in a text, or a value that is no YAML.
     """
     changes = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set expects KEY=VALUE, got {text!r}")
-        changes[key] = yaml.safe_load(value)
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"--set {key}: {value!r} is no YAML; put quotes around it, as in '\"{value}\"'"
+            ) from error
     return changes
 
 

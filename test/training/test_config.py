@@ -7,10 +7,10 @@ from ov_seg_ros.core.errors import ConfigError
 from training.config import load_keys
 
 
-def test_a_recipe_takes_over_the_keys_of_the_one_it_extends(tmp_path):
-    (tmp_path / "base.yaml").write_text("a: 1\nb: {c: 2, d: 3}\n")
-    (tmp_path / "mine.yaml").write_text("extends: base.yaml\nb: {c: 4}\n")
-    assert load_keys(tmp_path / "mine.yaml") == {"a": 1, "b": {"c": 4}}
+def test_extending_changes_single_keys_at_any_depth(tmp_path):
+    (tmp_path / "base.yaml").write_text("a: 1\nb: {c: {d: 2, e: [3, 4]}, f: 5}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\nb: {c: {e: [6]}}\n")
+    assert load_keys(tmp_path / "mine.yaml") == {"a": 1, "b": {"c": {"d": 2, "e": [6]}, "f": 5}}
 
 
 @pytest.mark.parametrize(
