@@ -1,4 +1,4 @@
-"""AFI, approximate flat interaction (AFOV, arXiv 2405.15286): smooths labels along locally straight structure, without training.
+"""AFI, approximate flat interaction (AFOV, arXiv 2405.15286): smooths labels along locally straight structure.
 
 Labels become votes. Four times, points that cover the scan evenly gather the votes of their neighbours, each more where
 surfaces continue along the line between the two; then every point takes votes back along such lines only. A point on

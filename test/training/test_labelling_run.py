@@ -21,8 +21,8 @@ from ov_seg_ros.core.errors import ConfigError, InputError
 from training import atomic_files, labelling_run
 from training.atomic_files import StorageFullError
 from training.labelling_estimate import disk_estimate
-from training.sample_journal import Journal, JournalEntry, read_journals
 from training.labelling_run import LabellingSettings, label_source
+from training.sample_journal import Journal, JournalEntry, read_journals
 from training.sharding import Shard
 from training.sources.recording import RecordingSource
 from training.stage_folder import StageFolder

@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip("embreex", reason="embreex renders the synthetic drives")
 
 from ov_seg_ros.runtime.segmenter import Segmenter
+from training.drive_sets import DriveSet
 from training.labelling import SimulatedLabels, label_drive
 from training.sources.synthetic import DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import SyntheticFolder, write_drive
 from training.student.examples import LabelledScan
 from training.student.trainer import TrainerConfig
-from training.drive_sets import DriveSet
 from training.synthetic_recipe import SyntheticRecipe
 from training.synthetic_student import Workspace, run
 from training.teachers.simulated import TeacherErrorConfig
