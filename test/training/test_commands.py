@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,12 @@ from training.student.sparse_backends import BACKENDS
 pytestmark = pytest.mark.xdist_group("chain")
 
 VERBS = ("label", *STAGES)
+
+
+@pytest.fixture(autouse=True)
+def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those are drawn in the tests of the report, and once in those of the pipeline."""
+    monkeypatch.setattr(pipeline, "write_evaluation", partial(pipeline.write_evaluation, with_plots=False))
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +113,11 @@ def test_evaluate_prints_and_writes_scores(done, capsys, tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
-@pytest.mark.parametrize("mode", ["linear", "finetune"])
-def test_probe_writes_a_student_per_mode(done, mode, capsys):
-    assert cli.main(arguments(done, "probe", "--mode", mode)) == 0
-    folder = done.work / f"{mode}-drive-4"
+def test_probe_writes_a_student_beside_its_stage(done, capsys):
+    assert cli.main(arguments(done, "probe")) == 0
+    folder = done.work / "linear-drive-4"
     assert capsys.readouterr().out == f"{folder}: 2 steps, student: {folder / 'student.onnx'}\n"
-    assert Segmenter.load(folder / "student.onnx").description.provenance["stage"] == mode
+    assert Segmenter.load(folder / "student.onnx").description.provenance["stage"] == "linear"
 
 
 def test_all_shares_the_data_of_another_run(done, tmp_path, capsys):
@@ -124,12 +130,6 @@ def test_all_shares_the_data_of_another_run(done, tmp_path, capsys):
     assert "lifted" not in shown  # those are of another source
     for stage in ("pretrain", "train"):
         assert StageFolder.load(work / stage).hash == StageFolder.load(done.work / stage).hash
-
-
-def test_all_without_validation_evaluates_nothing(done, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "evaluate", lambda *_: pytest.fail("evaluated"))
-    assert cli.main(arguments(done, "all", "--data", done.work, work=tmp_path)) == 0
-    assert (tmp_path / "student.onnx").is_file()
 
 
 DRY = {
@@ -154,6 +154,7 @@ def test_dry_runs_name_what_would_run_and_write_nothing(place, verb, capsys, tmp
     assert shown.startswith(f"recipe tiny, source drive: 4 samples, results in {tmp_path / 'work'}\n")
     for pattern in DRY[verb]:
         assert re.search(pattern, shown), shown
+    assert ("evaluate: " in shown) == (verb == "evaluate")  # all evaluates only with --validation
     assert snapshot(place.root) == before
     assert list(tmp_path.iterdir()) == []
 
@@ -288,7 +289,7 @@ def test_a_full_disk_is_one_line(place, capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("verb", "more", "threads"), [("train", [], 1), ("lift", ["--threads", "2"], 2), ("label", [], 3), ("all", [], 3)]
+    ("verb", "more", "threads"), [("train", [], 1), ("lift", ["--threads", "2"], 2), ("label", [], 3)]
 )
 def test_threads_are_for_the_teacher(place, verb, more, threads, tmp_path):
     """Training is fastest with one thread, a teacher with all there are."""

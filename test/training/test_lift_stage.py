@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 from functools import partial
 from multiprocessing import get_context
@@ -29,6 +30,7 @@ from tiny_chain import (
 
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import InputError
+from training import lift_stage
 from training.labelling_run import label_source
 from training.lift_stage import _Worker, lifted_files
 from training.recipe import LiftSettings
@@ -230,14 +232,14 @@ def test_a_killed_run_goes_on_where_it_stopped(store, tmp_path):
     assert contents(tmp_path / "lift") == contents(tmp_path / "whole")
 
 
-def test_shards_and_processes_make_the_same_files(store, tmp_path):
-    corrupt = frozenset({8})
-    lift(lift_job(tmp_path / "one", partial(TinySource, 10, corrupt), store))
-    parts = [
-        lift(lift_job(tmp_path / "many", partial(TinySource, 10, corrupt), store), Shard(0, 2)),
-        lift(lift_job(tmp_path / "many", partial(TinySource, 10, corrupt), store), Shard(1, 2), processes=2),
-    ]
-    assert [stage.complete for stage in parts] == [False, True]
+def test_shards_and_processes_make_the_same_files(store, tmp_path, monkeypatch):
+    """Forked processes, which need not import torch again; a job must travel to spawned ones as well."""
+    monkeypatch.setattr(lift_stage, "get_context", lambda _: get_context("fork"))
+    source = partial(TinySource, 10, frozenset({8}))
+    lift(lift_job(tmp_path / "one", source, store))
+    many = lift_job(tmp_path / "many", source, store)
+    first, second = lift(many, Shard(0, 2)), lift(pickle.loads(pickle.dumps(many)), Shard(1, 2), processes=2)
+    assert [first.complete, second.complete] == [False, True]
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 

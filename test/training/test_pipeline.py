@@ -28,6 +28,7 @@ from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyErr
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.runtime.segmenter import Segmenter
+from training import pipeline
 from training.chain import Chain
 from training.learning_stages import CHECKPOINT, LearningJob, run_learning
 from training.pipeline import (
@@ -143,11 +144,13 @@ def test_scores_are_of_the_student_before_and_after_afi_and_of_the_lifted_labels
     afi = [refine_afi(s.cloud.points, student(s), space, RECIPE.refine.afi()) for s in samples]
     right = [(a == s.class_id)[s.class_id != IGNORE_ID].sum() for a, s in zip(afi, samples, strict=True)]
     assert run.scores["student + AFI"].to_dict()["whole"]["accuracy"] == pytest.approx(sum(right) / known)
+    assert (run.work / "evaluation" / "iou_by_class.png").is_file()
     stored = json.loads((run.work / "evaluation" / "evaluation.json").read_text())
     assert stored["rows"]["lifted"]["whole"]["miou"] == lifted["whole"]["miou"]
 
 
-def test_other_sources_have_no_lifted_labels(run, tmp_path):
+def test_other_sources_have_no_lifted_labels(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "write_evaluation", partial(pipeline.write_evaluation, with_plots=False))
     chain = replace(run.chain, open_source=partial(TinySource, 2))
     assert list(evaluate(chain, run.model, tmp_path)) == ["student", "student + AFI"]
     alone = replace(chain, recipe=replace(RECIPE, refine=RefineSettings(predictions=False)))
