@@ -123,7 +123,7 @@ def load(tmp_path: Path, **changes: Any) -> Recipe:
     return Recipe.load(path)
 
 
-@pytest.mark.parametrize("name", ["afov", "synthetic_afov"])
+@pytest.mark.parametrize("name", ["afov", "afov_multi_gpu", "kitti_masks", "synthetic_afov"])
 def test_shipped_recipes_load(name):
     recipe = Recipe.load(RECIPES / f"{name}.yaml")
     recipe.grid.build()
