@@ -92,7 +92,7 @@ def labelled_samples(source: SemanticKitti) -> Iterator[Sample]:
 def prepare(data: Path, work: Path, folder: str, recipe: Recipe) -> Chain:
     """The stages of one training; all trainings share the lifted labels."""
     changes: dict[str, object] = {"folder": str(data / MASKS), "stem": MASK_FILES, "layout": "label_maps"}
-    chain = Chain.prepare(recipe, str(data / RAW), work / folder, changes)
+    chain = Chain.prepare(recipe, [str(data / RAW)], work / folder, changes)
     return replace(chain, open_source=partial(open_training, data), data=work)
 
 

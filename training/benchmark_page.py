@@ -51,13 +51,13 @@ def write_benchmark(
     """
     table = [_row(name, rows[name]) for name in TITLES if name in rows]
     ceiling = next((row for row in table if row["name"] == "ceiling"), {})
-    best = ceiling.get("miou_mean", float("nan"))
+    best = ceiling.get("miou_mean", 0.0)
     content = {
         "seeds": list(benchmark.seeds),
         "commit": _commit(),
         "command": command,
         "rows": table,
-        "ceiling": {**ceiling, "share_of_ceiling": {r["name"]: r["miou_mean"] / best for r in table if ceiling}},
+        "ceiling": {**ceiling, "share_of_ceiling": {r["name"]: r["miou_mean"] / best for r in table if best}},
         "held_out": [asdict(drives) for drives in benchmark.held_out],
         "recipe": benchmark.recipe.to_dict(),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "processes": benchmark.processes},
@@ -120,7 +120,8 @@ def _page(path: Path, content: Mapping[str, Any]) -> str:
         cells = [
             f"{100 * row[f'miou_{p}mean']:.1f} ± {100 * row[f'miou_{p}std']:.1f}" for p in ("", "seen_", "unseen_")
         ]
-        share, minutes = f"{100 * shares.get(row['name'], float('nan')):.0f} %", f"{row['train_seconds'] / 60:.1f} min"
+        share = f"{100 * shares[row['name']]:.0f} %" if row["name"] in shares else "-"
+        minutes = f"{row['train_seconds'] / 60:.1f} min"
         lines.append("| " + " | ".join([TITLES[row["name"]], *cells, share, minutes]) + " |")
     return "\n".join(lines) + "\n"
 

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ov_seg_ros.core.data_types import Sample
+from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.runtime.segmenter import Segmenter
 from training.chain import Chain
@@ -83,8 +84,18 @@ class Arm:
     short: bool = False
 
     def change(self, recipe: Recipe, seed: int) -> Recipe:
-        """The recipe of this arm; pre-training and training together have the same number of steps in all but one."""
-        before, after = replace(recipe.pretrain.trainer, seed=seed), replace(recipe.train.trainer, seed=seed)
+        """The recipe of this arm; pre-training and training together have the same number of steps in all but one.
+
+        Raises:
+            ConfigError: the recipe counts epochs, or its batches differ: then equal steps are no equal time.
+        """
+        first, second = recipe.pretrain.trainer, recipe.train.trainer
+        if not first.steps or not second.steps or first.batch_size != second.batch_size:
+            raise ConfigError(
+                f"recipe {recipe.name}: pretrain and train must both give steps, and the same batch_size, to be "
+                f"compared; got {first.steps} and {second.steps} steps of {first.batch_size} and {second.batch_size}"
+            )
+        before, after = replace(first, seed=seed), replace(second, seed=seed)
         pretrained = self.text or self.image
         if not pretrained:
             steps = after.steps if self.short else before.steps + after.steps

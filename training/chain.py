@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.dictionary import ClassDictionary
 from training.recipe import Recipe
 from training.sharding import Shard, read_shard
 from training.sources.protocol import Source
-from training.sources.resolve import open_source
+from training.sources.resolve import open_sources
 from training.stage_folder import StageFolder, first_difference, plain_settings
 from training.teacher_choice import TEACHERS, TeacherChoice
 from training.teachers.protocol import Teacher
@@ -61,12 +61,14 @@ class Chain:
     data: Path | None = None
 
     @classmethod
-    def prepare(cls, recipe: Recipe, source: str, work: Path, changes: dict[str, object] | None = None) -> Chain:
+    def prepare(
+        cls, recipe: Recipe, sources: Sequence[str], work: Path, changes: dict[str, object] | None = None
+    ) -> Chain:
         """A chain as the command line asks for it.
 
         Args:
             recipe: see there.
-            source: recording or data set, as ``open_source`` takes it.
+            sources: recordings and data sets, each as ``open_source`` takes it; several become one.
             work: folder of the results.
             changes: of the teacher's settings.
 
@@ -82,7 +84,7 @@ class Chain:
                 f"teacher {recipe.teacher} labels with the classes of {dictionary.label_space.name}, recipe "
                 f"{recipe.name} has those of {space.name}: choose a teacher or dictionary for {space.name}"
             )
-        return cls(recipe, work, partial(open_source, source), dictionary, choice.build, read_shard())
+        return cls(recipe, work, partial(open_sources, tuple(sources)), dictionary, choice.build, read_shard())
 
     def quiet(self) -> Chain:
         """The same without progress, for further processes."""

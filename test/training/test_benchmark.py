@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ov_seg_ros.core.errors import ConfigError
 from training.benchmark_page import TITLES, write_benchmark
 from training.benchmark_synthetic import ARMS, HELD_OUT, VALIDATION, SyntheticBenchmark, train_drives
 from training.config import RECIPES
@@ -78,6 +79,14 @@ def test_each_arm_has_its_terms(name, pretrained, text, image, truth):
         assert replace(contrast, text_weight=0.5, image_weight=0.5) == RECIPE.pretrain.contrast
         assert recipe.train.trainer == replace(RECIPE.train.trainer, seed=1)
     assert set(ARMS) == {"baseline", "baseline_short", "tmp", "tmp_no_text", "tmp_no_image", "ceiling"}
+
+
+@pytest.mark.parametrize("change", [{"steps": 0, "epochs": 2}, {"batch_size": 64}])
+def test_recipes_whose_times_cannot_be_compared_are_refused(change):
+    other = replace(RECIPE, train=replace(RECIPE.train, trainer=replace(RECIPE.train.trainer, **change)))
+    for arm in ARMS.values():
+        with pytest.raises(ConfigError, match="pretrain and train must both give steps, and the same batch_size"):
+            arm.change(other, 0)
 
 
 def test_a_head_of_texts_is_for_pretrained_arms_alone():

@@ -159,6 +159,11 @@ def test_dry_runs_name_what_would_run_and_write_nothing(place, verb, capsys, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_several_sources_are_one(place, capsys, tmp_path):
+    assert cli.main(arguments(place, "train", "--source", place.judge, "--dry-run", work=tmp_path / "none")) == 0
+    assert re.search(r"source drive\+judge: 6 samples", capsys.readouterr().out)
+
+
 def test_dry_runs_of_all_name_the_judge_and_of_probe_the_mode(place, capsys, tmp_path):
     assert cli.main(arguments(place, "all", "--dry-run", "--validation", place.judge, work=tmp_path / "w")) == 0
     assert "on the ground truth of 2 samples of judge" in capsys.readouterr().out

@@ -55,7 +55,12 @@ def add_stages(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def add_chain_options(parser: argparse.ArgumentParser) -> None:
     """Options of every stage."""
     parser.add_argument("--recipe", default="afov", help="YAML file, or its name in config/recipes (default: afov)")
-    parser.add_argument("--source", required=True, help="recording or data set, as in `ov-seg convert SOURCE`")
+    parser.add_argument(
+        "--source",
+        required=True,
+        action="append",
+        help="recording or data set, as in `ov-seg convert SOURCE`; given several times, all of them as one",
+    )
     parser.add_argument("--work", type=Path, help="folder of the stages (default: build/<name of the recipe>)")
     parser.add_argument("--data", type=Path, help="take label and lift from here, to share them among recipes")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the teacher")

@@ -37,12 +37,12 @@ def _label_alone(options: argparse.Namespace) -> None:
     from training.labelling_estimate import disk_estimate
     from training.labelling_run import label_source
     from training.sharding import claim_device, read_shard
-    from training.sources.resolve import open_source
+    from training.sources.resolve import open_sources
     from training.teacher_choice import TeacherChoice, parse_changes
 
     part = read_shard()
     claim_device(part)
-    source = open_source(options.source)
+    source = open_sources(options.source)
     look_at(source, needs_images=True)
     teacher = TeacherChoice.load(options.teacher, parse_changes(options.set)).build()
     if options.dry_run:

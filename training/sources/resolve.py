@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ov_seg_ros.bags.sample_stream import SampleStreamOptions
 from ov_seg_ros.bags.storage import is_recording
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.sources.indoor_bins import IndoorBins, is_indoor_bins
+from training.sources.joined import JoinedSource
 from training.sources.kitti_object import KittiObject, is_kitti_object
 from training.sources.kitti_raw import KittiRaw, is_kitti_raw
 from training.sources.nuscenes import NuScenes, is_nuscenes
@@ -84,6 +85,20 @@ def open_source(spec: str | Path) -> Source:
         if kind.recognise(path) if parts.kind is None else kind.word == parts.kind:
             return kind.open(parts)
     raise InputError(f"{path} is nothing known; looked for {_expected()}")
+
+
+def open_sources(specs: Sequence[str]) -> Source:
+    """Opens one source, or several as one after another.
+
+    Args:
+        specs: see ``open_source``.
+
+    Raises:
+        InputError: one of them is nothing known.
+        ConfigError: an option is wrong, or their ground truths are of different label spaces.
+    """
+    sources = [open_source(spec) for spec in specs]
+    return sources[0] if len(sources) == 1 else JoinedSource(sources)
 
 
 def _split_scene(path: Path) -> tuple[Path, str | None]:
