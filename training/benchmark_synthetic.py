@@ -106,11 +106,11 @@ class Arm:
             text_weight=contrast.text_weight if self.text else 0.0,
             image_weight=contrast.image_weight if self.image or not pretrained else 0.0,
         )
-        head = recipe.train.head if pretrained else "fresh"
+        start, head = ("pretrain", recipe.train.head) if pretrained else ("random", "fresh")
         return replace(
             recipe,
             pretrain=replace(recipe.pretrain, contrast=contrast, trainer=before),
-            train=replace(recipe.train, trainer=after, pretrained=pretrained, head=head),
+            train=replace(recipe.train, trainer=after, start=start, head=head),
         )
 
 
@@ -238,7 +238,7 @@ def _learn(chain: Chain, arm: Arm) -> tuple[StageFolder, Any]:
             LearningJob("train", chain.recipe.train, truth.path, chain.folder("train"), None),
             {"truth": truth.hash},
         )
-    if chain.recipe.train.pretrained:
+    if chain.recipe.train.start == "pretrain":
         pretrain(chain)
     return train(chain)
 

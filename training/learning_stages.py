@@ -74,7 +74,7 @@ def run_learning(chain: Chain, job: LearningJob, inputs: dict[str, str]) -> tupl
     Raises:
         InputError: there is nothing to learn from, or the folder was made with other settings.
     """
-    settings = {"learn": asdict(job.settings), **network_settings(chain)}
+    settings = learn_settings(chain, job.settings)
     stage = StageFolder.open(job.out, job.stage, settings, inputs)
     trainer = run_together(chain, job.settings.trainer, partial(_learn_member, chain.quiet(), job))
     return stage.finish(trainer.step), trainer
@@ -83,6 +83,11 @@ def run_learning(chain: Chain, job: LearningJob, inputs: dict[str, str]) -> tupl
 def pretrain_settings(chain: Chain) -> dict[str, Any]:
     """What decides the result of the pre-training, beside what went in."""
     return {"pretrain": asdict(chain.recipe.pretrain), **network_settings(chain)}
+
+
+def learn_settings(chain: Chain, settings: LearnSettings) -> dict[str, Any]:
+    """What decides the result of a training from labels, beside the labels."""
+    return {"learn": asdict(settings), **network_settings(chain)}
 
 
 def network_settings(chain: Chain) -> dict[str, Any]:

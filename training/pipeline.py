@@ -30,7 +30,14 @@ from training.evaluation import Evaluation, Predict, evaluate_all
 from training.evaluation_report import write_evaluation
 from training.export import export_student
 from training.labelling_run import LabellingResult, LabellingSettings, label_source
-from training.learning_stages import CHECKPOINT, LearningJob, pretrain_settings, run_learning, run_pretraining
+from training.learning_stages import (
+    CHECKPOINT,
+    LearningJob,
+    learn_settings,
+    pretrain_settings,
+    run_learning,
+    run_pretraining,
+)
 from training.lift_stage import LiftJob, lift_source, lifted_files
 from training.sample_journal import read_journals
 from training.sources.protocol import Source
@@ -125,13 +132,13 @@ def pretrain(chain: Chain) -> StageFolder:
 def train(chain: Chain) -> tuple[StageFolder, Trainer]:
     """The network learns the classes from the lifted labels."""
     scans = refine(chain)
-    start, inputs = _start(chain, chain.recipe.train.pretrained)
+    start, inputs = _start(chain, chain.recipe.train.start)
     job = LearningJob("train", chain.recipe.train, scans.path, chain.folder("train"), start)
     return run_learning(chain, job, {scans.stage: scans.hash, **inputs})
 
 
 def probe(chain: Chain, mode: str) -> tuple[StageFolder, Trainer]:
-    """The pre-trained network learns from the ground truth of the source: "linear" its head only, "finetune" all.
+    """The network learns from the ground truth of the source: "linear" its head only, "finetune" all.
 
     Raises:
         ConfigError: an unknown mode.
@@ -140,7 +147,7 @@ def probe(chain: Chain, mode: str) -> tuple[StageFolder, Trainer]:
     if mode not in PROBES:
         raise ConfigError(f"probe mode must be one of {', '.join(PROBES)}, got {mode!r}")
     settings = chain.recipe.probe if mode == "linear" else chain.recipe.finetune
-    start, inputs = _start(chain, settings.pretrained)
+    start, inputs = _start(chain, settings.start)
     truth = true_labels(chain)
     wait_for(chain, truth.path.name)
     truth = StageFolder.load(truth.path).require_complete()
@@ -246,11 +253,13 @@ def _lifted(chain: Chain) -> StageFolder:
     return chain.finished("lift", _lift_settings(chain))
 
 
-def _start(chain: Chain, pretrained: bool) -> tuple[Path | None, dict[str, str]]:
-    if not pretrained:
+def _start(chain: Chain, start: str) -> tuple[Path | None, dict[str, str]]:
+    """The checkpoint to start from, and the hash of the stage that made it."""
+    if start == "random":
         return None, {}
-    stage = chain.finished("pretrain", pretrain_settings(chain))
-    return stage.path / CHECKPOINT, {"pretrain": stage.hash}
+    made_with = pretrain_settings(chain) if start == "pretrain" else learn_settings(chain, chain.recipe.train)
+    stage = chain.finished(start, made_with)
+    return stage.path / CHECKPOINT, {start: stage.hash}
 
 
 def _samples(chain: Chain) -> Iterator[Sample]:

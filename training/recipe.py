@@ -23,6 +23,7 @@ from training.student.trainer import TrainerConfig
 
 AFI_CONSTANTS = ("default", "released")
 HEADS = ("fresh", "texts")
+STARTS = ("random", "pretrain", "train")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class LearnSettings:
         loss: on the labelled voxels.
         trainer: length, batch and optimiser.
         augmentation: of the scans.
-        pretrained: start from the weights of the pre-training; otherwise from random ones.
+        start: from "random" weights, those of the pre-training ("pretrain"), or those learned from lifted labels
+            ("train", for probing and fine-tuning).
         head: "fresh" (as released) or "texts": the last layer starts as the zero-shot classifier of the pre-trained
             network (an addition to AFOV).
     """
@@ -107,14 +109,16 @@ class LearnSettings:
     loss: LabelLossConfig = field(default_factory=LabelLossConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    pretrained: bool = True
+    start: str = "pretrain"
     head: str = "fresh"
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:
             raise ConfigError(f"head must be one of {', '.join(HEADS)}, got {self.head!r}")
-        if self.head == "texts" and not self.pretrained:
-            raise ConfigError("head: texts needs pretrained: true, it is made from the pre-trained network")
+        if self.start not in STARTS:
+            raise ConfigError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if self.head == "texts" and self.start != "pretrain":
+            raise ConfigError("head: texts needs start: pretrain, it is made from the pre-trained network")
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ class Recipe:
     finetune: LearnSettings = field(default_factory=LearnSettings)
 
     def __post_init__(self) -> None:
+        if self.train.start == "train":
+            raise ConfigError(f"recipe {self.name}: train cannot start from itself; use start: pretrain or random")
         check_names(self.point_features)
         if self.network not in NETWORKS:
             known = ", ".join(NETWORKS)

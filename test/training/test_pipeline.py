@@ -175,6 +175,22 @@ def test_linear_probing_moves_only_the_last_layer(run):
     assert linear["head.weight"].shape[0] == 16
 
 
+def test_probing_may_start_from_the_trained_network(run, tmp_path):
+    """All of it, the head included: with a rate of almost nothing it stays where it was."""
+    still = replace(TRAINER, optimizer=replace(TRAINER.optimizer, learning_rate=1e-12), average=0.0)
+    recipe = replace(RECIPE, finetune=replace(RECIPE.finetune, start="train", trainer=still))
+    chain = replace(copy_of(run, tmp_path, "label", "lift", "pretrain", "train"), recipe=recipe)
+    stage, trainer = probe(chain, "finetune")
+    assert stage.inputs["train"] == run.stages["train"].hash
+    before = torch.load(run.work / "train" / CHECKPOINT, weights_only=True)["average"]
+    after = trainer.network.state_dict()
+    for name in ("stem.conv.weight", "head.weight"):
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
+    other = replace(RECIPE.train, trainer=replace(TRAINER, steps=3))
+    with pytest.raises(InputError, match=r"train was made with settings\.learn\.trainer\.steps = 2"):
+        probe(replace(chain, work=tmp_path, recipe=replace(recipe, train=other)), "finetune")
+
+
 def test_probing_learns_from_the_ground_truth(run):
     folder = run.work / "truth-tiny-4"
     for index, path in enumerate(sorted((folder / "scans").glob("*.npz"))):
@@ -269,9 +285,7 @@ def test_a_changed_setting_is_refused_by_name(run, stage, recipe, message):
 
 
 def test_other_features_or_sources_are_refused_by_name(run):
-    grid = replace(
-        RECIPE, grid=replace(RECIPE.grid, voxel_size=(1.0, 1.0, 1.0)), train=replace(TRAIN, pretrained=False)
-    )
+    grid = replace(RECIPE, grid=replace(RECIPE.grid, voxel_size=(1.0, 1.0, 1.0)), train=replace(TRAIN, start="random"))
     with pytest.raises(InputError, match=r"train was made with settings.grid.voxel_size = .*0.5"):
         train(replace(run.chain, recipe=grid))
     with pytest.raises(InputError, match=r"settings.source.samples = 4, now it is 3"):
@@ -323,7 +337,7 @@ def test_a_killed_training_goes_on_with_the_same_weights(run, tmp_path):
 
 def test_without_pretraining_a_training_starts_at_random(run, tmp_path):
     chain = copy_of(run, tmp_path, "lift")
-    stage, _ = train(replace(chain, recipe=replace(RECIPE, train=replace(TRAIN, pretrained=False))))
+    stage, _ = train(replace(chain, recipe=replace(RECIPE, train=replace(TRAIN, start="random"))))
     assert stage.inputs == {"lift": run.stages["lift"].hash}
 
 
@@ -344,7 +358,7 @@ def test_pretraining_needs_features(tmp_path):
 
 def test_refined_labels_replace_the_lifted_ones(run, tmp_path):
     calls = []
-    refined = replace(RECIPE, refine=RefineSettings(labels=True), train=replace(TRAIN, pretrained=False))
+    refined = replace(RECIPE, refine=RefineSettings(labels=True), train=replace(TRAIN, start="random"))
     chain = replace(copy_of(run, tmp_path, "lift"), recipe=refined, progress=lambda *call: calls.append(call))
     stage = refine(chain)
     assert (stage.count, stage.inputs) == (4, {"lift": run.stages["lift"].hash})
@@ -403,7 +417,7 @@ def test_recipes_can_share_labels_and_lifts(run, tmp_path):
     assert (other.folder("label"), other.folder("lift")) == (run.work / "label", run.work / "lift")
     assert other.folder("train") == tmp_path / "train"
     assert lift(other) == run.stages["lift"]
-    other = replace(other, recipe=replace(RECIPE, train=LearnSettings(trainer=TRAINER, pretrained=False)))
+    other = replace(other, recipe=replace(RECIPE, train=LearnSettings(trainer=TRAINER, start="random")))
     train(other)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["train"]
 

@@ -60,7 +60,7 @@ RELEASED = [
     ("pretrain.trainer.optimizer.learning_rate", 0.5),
     ("pretrain.trainer.optimizer.head_learning_rate", 0.0),
     # Annotation-free training (released config/annotation_free_san.yaml): from TMP, with a fresh head
-    ("train.pretrained", True),
+    ("train.start", "pretrain"),
     ("train.head", "fresh"),
     # 5 epochs after TMP, batch 16 on one GPU, trunk 0.02, last layer 2.0
     ("train.trainer.steps", 0),
@@ -71,12 +71,12 @@ RELEASED = [
     ("train.trainer.optimizer.learning_rate", 0.02),
     ("train.trainer.optimizer.head_learning_rate", 2.0),
     # Linear probing: frozen trunk, 0.05, no rate of its own for the head
-    ("probe.pretrained", True),
+    ("probe.start", "pretrain"),
     ("probe.trainer.only_head", True),
     ("probe.trainer.optimizer.learning_rate", 0.05),
     ("probe.trainer.optimizer.head_learning_rate", 0.0),
     # Fine-tuning on nuScenes: 0.02 and 2.0, batch 16, 30 epochs
-    ("finetune.pretrained", True),
+    ("finetune.start", "pretrain"),
     ("finetune.trainer.epochs", 30),
     ("finetune.trainer.batch_size", 16),
     ("finetune.trainer.optimizer.learning_rate", 0.02),
@@ -204,7 +204,9 @@ def test_a_recipe_may_extend_another(tmp_path):
         ({"pretrain": {"contrast": {"temprature": 1}}}, r"contrast: unknown key 'temprature'; did you mean temperatur"),
         ({"pretrain": {"negatives": "all"}}, "negatives must be one of scan, pass, got 'all'"),
         ({"train": {"head": "text"}}, "head must be one of fresh, texts, got 'text'"),
-        ({"train": {"head": "texts", "pretrained": False}}, "head: texts needs pretrained: true"),
+        ({"train": {"head": "texts", "start": "random"}}, "head: texts needs start: pretrain"),
+        ({"probe": {"start": "zero"}}, "start must be one of random, pretrain, train, got 'zero'"),
+        ({"train": {"start": "train"}}, "recipe tiny: train cannot start from itself"),
         ({"train": {"trainer": {"epochs": 3}}}, "give either steps or epochs, got steps 3000 and epochs 3"),
         ({"refine": {"constants": "mine"}}, "constants must be one of default, released, got 'mine'"),
         ({"network": "resnet"}, r"network must be one of small, .*got 'resnet' \(recipe tiny\)"),

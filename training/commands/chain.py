@@ -215,7 +215,7 @@ def _judged(chain: Chain, options: argparse.Namespace) -> Chain | None:
 
 
 def _plan_all(chain: Chain, judged: Chain | None) -> None:
-    pretrain = ("pretrain",) if chain.recipe.train.pretrained else ()
+    pretrain = ("pretrain",) if chain.recipe.train.start == "pretrain" else ()
     print_plan(chain, ("label", "lift", "refine", *pretrain, "train", "export"))
     if judged is not None:
         print_plan(judged, ("evaluate",))
@@ -231,7 +231,7 @@ def _all(chain: Chain, options: argparse.Namespace, judged: Chain | None) -> Non
     torch.set_num_threads(options.threads or 1)
     lift(chain)
     wait_for(chain, "lift")
-    if chain.recipe.train.pretrained:
+    if chain.recipe.train.start == "pretrain":
         pretrain(chain)
     _train_and_export(chain, options)
     if judged is not None:
