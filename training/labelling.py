@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import PseudoLabels, Sample
 from ov_seg_ros.core.label_space import LabelSpace
-from ov_seg_ros.core.point_color import sample_colors
 from training.lifting import lift_segments
+from training.scan_colors import colors_by_camera, no_camera
 from training.simulated_drives import load_as_calibrated
 from training.sources.synthetic_folder import SyntheticFolder
 from training.student.examples import LabelledScan
@@ -71,23 +70,12 @@ def _labelled_scan(labels: SimulatedLabels, index: int, use_truth: bool) -> Labe
         class_id = sample.class_id
         assert class_id is not None
         confidence = np.ones(len(class_id), np.float32)
-        color, camera = None, np.full(len(class_id), -1, np.int8)
+        color, camera = None, no_camera(sample)
     else:
         sample = labels.as_calibrated(index)
         lifted = labels.lift(index)
         class_id, confidence = lifted.class_id, lifted.confidence
-        color, camera = _colors(sample)
+        color, camera = colors_by_camera(sample)
     ring = labels.drive.load_scan_fields(index)["ring"]
     cloud = sample.cloud
     return LabelledScan(cloud.points, cloud.intensity, ring, class_id, confidence, color, camera)
-
-
-def _colors(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """(N, 4) colours and (N,) the camera each came from, so that whole cameras can be dropped in training."""
-    color = sample_colors(sample.cloud.points, sample.images)
-    camera = np.full(len(sample.cloud), -1, np.int8)
-    for number, image in enumerate(sample.images):
-        alone = sample_colors(sample.cloud.points, (image,))
-        same = (alone[:, 3] > 0) & (alone[:, :3] == color[:, :3]).all(axis=1)
-        camera[same & (camera < 0)] = number
-    return color, camera

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import IGNORE_ID, PseudoLabels, Sample, SegmentPairs
 from ov_seg_ros.core.errors import InputError
-from ov_seg_ros.core.point_color import sample_colors
 from ov_seg_ros.core.projection import VisibilityTest
 from training.dictionary import ClassDictionary
 from training.labelling_run import LabellingSettings
 from training.lifting import lift_both, lift_segments
 from training.recipe import LiftSettings
 from training.sample_journal import SKIPPED_FILE, Journal, JournalEntry, read_journals, write_skipped
+from training.scan_colors import colors_by_camera, no_camera
 from training.sharding import Shard, shard
 from training.sources.protocol import Source
 from training.stage_folder import StageFolder
@@ -192,7 +192,7 @@ class _Worker:
             labels, pairs, cameras = self._lifted(index, sample, self._store)
             if pairs is not None:
                 save_pairs(self.job.pairs_path(index), pairs)
-        color, camera = _colors(sample) if self.job.settings.colors else (None, _no_camera(sample))
+        color, camera = colors_by_camera(sample) if self.job.settings.colors else (None, no_camera(sample))
         cloud = sample.cloud
         scan = LabelledScan(
             cloud.points, cloud.intensity, self._ring(index, sample), labels.class_id, labels.confidence, color, camera
@@ -236,20 +236,6 @@ class _Worker:
         own = getattr(self.source, "load_ring", None)
         ring = None if own is None else own(index)
         return np.zeros(len(sample.cloud), np.uint16) if ring is None else ring
-
-
-def _no_camera(sample: Sample) -> NDArray[np.int8]:
-    return np.full(len(sample.cloud), -1, np.int8)
-
-
-def _colors(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """(N, 4) colours and (N,) the camera each came from, so that whole cameras can be dropped in training."""
-    color, camera = sample_colors(sample.cloud.points, sample.images), _no_camera(sample)
-    for number, image in enumerate(sample.images):
-        alone = sample_colors(sample.cloud.points, (image,))
-        same = (alone[:, 3] > 0) & (alone[:, :3] == color[:, :3]).all(axis=1)
-        camera[same & (camera < 0)] = number
-    return color, camera
 
 
 def _too_many(folder: Path, skipped: int, looked_at: int, error: str) -> str:
