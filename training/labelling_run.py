@@ -23,6 +23,7 @@ from training.atomic_files import check_free_space
 from training.sample_journal import SKIPPED_FILE, Journal, JournalEntry, read_journals, write_skipped
 from training.sharding import Shard, shard
 from training.sources.protocol import Source
+from training.sources.reading import read_sample
 from training.stage_folder import StageFolder
 from training.teachers.protocol import Teacher
 from training.teachers.segment_store import SegmentStore
@@ -171,7 +172,7 @@ class _Run:
 
     def _load(self, index: int) -> Sample | InputError:
         try:
-            return self._source.load_sample(index)
+            return read_sample(self._source, index)
         except InputError as error:
             return error
 

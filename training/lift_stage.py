@@ -31,6 +31,7 @@ from training.sample_journal import SKIPPED_FILE, Journal, JournalEntry, read_jo
 from training.scan_colors import colors_by_camera, no_camera
 from training.sharding import Shard, shard
 from training.sources.protocol import Source
+from training.sources.reading import read_sample
 from training.stage_folder import StageFolder
 from training.student.examples import LabelledScan
 from training.student.paired_scans import save_pairs
@@ -175,7 +176,7 @@ class _Worker:
         """Writes the files of one sample, whole or not at all; none where there are no images to lift from."""
         key = ""
         try:
-            sample = self.source.load_sample(index)
+            sample = read_sample(self.source, index)
             key = sample.key
             if self._store is not None and not sample.images:
                 return JournalEntry(index, key)

@@ -19,6 +19,7 @@ from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.runtime.segmenter import Segmenter
 from training import cli, pipeline
 from training.commands.chain import STAGES
+from training.commands.options import print_skipped
 from training.sources.recording import RecordingSource
 from training.stage_folder import StageFolder
 from training.student.sparse_backends import BACKENDS
@@ -159,6 +160,17 @@ def test_dry_runs_name_what_would_run_and_write_nothing(place, verb, capsys, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_corrupt_samples_are_listed_at_the_end(tmp_path, capsys):
+    rows = [{"index": i, "key": f"drive/{i:06d}", "error": "it is cut off"} for i in range(12)]
+    print_skipped(tmp_path)
+    assert capsys.readouterr().out == ""
+    (tmp_path / "skipped.json").write_text(json.dumps(rows))
+    print_skipped(tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "skipped sample 0 drive/000000: it is cut off"
+    assert said[10:] == [f"and 2 more, see {tmp_path / 'skipped.json'}"]
+
+
 def test_several_sources_are_one(place, capsys, tmp_path):
     assert cli.main(arguments(place, "train", "--source", place.judge, "--dry-run", work=tmp_path / "none")) == 0
     assert re.search(r"source drive\+judge: 6 samples", capsys.readouterr().out)
@@ -264,9 +276,10 @@ def test_a_missing_backend_is_noticed_before_hours_are_spent(place, capsys, tmp_
 
 
 def test_a_source_without_cameras_cannot_be_labelled(place, capsys, tmp_path):
-    blind = convert_source(TinySource(2, blind=frozenset({0, 1})), tmp_path / "blind")
+    recording = convert_source(TinySource(2, blind=frozenset({0, 1})), tmp_path / "blind")
+    blind = SimpleNamespace(**{**vars(place), "drive": recording})
     for verb in ("label", "lift", "all"):
-        assert cli.main(arguments(place, verb, "--source", blind, work=tmp_path / "work")) == 2
+        assert cli.main(arguments(blind, verb, work=tmp_path / "work")) == 2
         assert "no sample looked at has an image; a 2D teacher needs some" in capsys.readouterr().err
 
 

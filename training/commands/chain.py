@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.commands.options import Bars, add_computing, percent
+from training.commands.options import Bars, add_computing, percent, print_skipped
 
 if TYPE_CHECKING:
     from training.chain import Chain
@@ -136,6 +136,7 @@ def _lift(chain: Chain, _options: argparse.Namespace) -> None:
     stage = lift(chain)
     state = f"{stage.count} scans" if stage.complete else "this process's part is done"
     print(f"{stage.path}: {state}")
+    print_skipped(stage.path)
 
 
 def _refine(chain: Chain, _options: argparse.Namespace) -> None:

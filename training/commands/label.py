@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ov_seg_ros.core.errors import ConfigError
 from training.commands.chain import add_chain_options, look_at, prepare, print_plan
+from training.commands.options import print_skipped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,3 +58,4 @@ def _print_result(result: object) -> None:
     assert isinstance(result, LabellingResult)
     counts = f"{result.labelled} samples labelled, {result.resumed} were there, {len(result.skipped)} skipped"
     print(f"{result.folder.path}: {counts}")
+    print_skipped(result.folder.path)

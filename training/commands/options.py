@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from pathlib import Path
 
 from tqdm import tqdm
+
+LISTED = 10
+"""So many corrupt samples are listed at the end of a stage."""
 
 
 class Bars:
@@ -56,3 +61,17 @@ def positive(text: str) -> int:
 def percent(value: float | None) -> str:
     """0.4711 as "47.1 %"."""
     return "  - " if value is None else f"{100 * value:.1f} %"
+
+
+def print_skipped(folder: Path) -> None:
+    """Lists the corrupt samples of a stage, the first ten with what is wrong with them."""
+    from training.sample_journal import SKIPPED_FILE
+
+    path = folder / SKIPPED_FILE
+    if not path.is_file():
+        return
+    rows = json.loads(path.read_text())
+    for row in rows[:LISTED]:
+        print(f"skipped sample {row['index']} {row['key']}: {row['error']}")
+    if len(rows) > LISTED:
+        print(f"and {len(rows) - LISTED} more, see {path}")
