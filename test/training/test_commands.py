@@ -108,8 +108,9 @@ def test_evaluate_prints_and_writes_scores(done, capsys, tmp_path):
     assert "seen 100.0 % unseen 0.0 %" in shown[0]
     stored = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
     assert list(stored["rows"]) == ["lifted", "student", "student + AFI"]
-    judge = ["--source", done.judge, "--model", done.work / "student.onnx", "--out", tmp_path / "other"]
-    assert cli.main(arguments(done, "evaluate", *judge, work=tmp_path / "nothing")) == 0
+    judge = SimpleNamespace(**{**vars(done), "drive": done.judge})
+    more = ["--model", done.work / "student.onnx", "--out", tmp_path / "other"]
+    assert cli.main(arguments(judge, "evaluate", *more, work=tmp_path / "nothing")) == 0
     assert "lifted" not in capsys.readouterr().out
     assert not (tmp_path / "nothing").exists()
 
