@@ -25,6 +25,7 @@ from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.runtime.segmenter import Segmenter
+from training.atomic_files import write_json
 from training.chain import Chain
 from training.dictionary import DICTIONARIES, ClassDictionary
 from training.drive_sets import DriveSet, Progress, drive_configs, drive_folder, render_drives, short_hash
@@ -220,7 +221,7 @@ def _train_and_score(benchmark: SyntheticBenchmark, seed: int, arm: str) -> dict
         model = chain.work / "student.onnx"
         export(chain, stage, trainer, model)
         rows = _score(benchmark, chain, model)
-        path.write_text(json.dumps({name: row.to_dict() for name, row in rows.items()}) + "\n")
+        write_json(path, {name: row.to_dict() for name, row in rows.items()})
         scored.finish(len(rows))
     seconds = sum(_seconds(p) for p in (chain.folder("pretrain"), stage.path))
     scores: Mapping[str, Any] = json.loads(path.read_text())

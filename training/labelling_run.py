@@ -130,7 +130,14 @@ def label_source(
 
 def stage_settings(source: Source, teacher: Teacher) -> dict[str, object]:
     """What decides the result, for the ``stage.json``."""
-    return {"source": {"name": source.name, "samples": len(source)}, "teacher": teacher.describe()}
+    return {"source": source_identity(source), "teacher": teacher.describe()}
+
+
+def source_identity(source: Source) -> dict[str, object]:
+    """Which source this is, for the ``stage.json``: name, number of samples, and what it says about itself."""
+    about = getattr(source, "describe", None)
+    identity: dict[str, object] = {"name": source.name, "samples": len(source)}
+    return identity if about is None else {**identity, "about": about()}
 
 
 class _Run:

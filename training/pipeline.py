@@ -29,7 +29,7 @@ from training.chain import Chain, silent
 from training.evaluation import Evaluation, Predict, evaluate_all
 from training.evaluation_report import write_evaluation
 from training.export import export_student
-from training.labelling_run import LabellingResult, LabellingSettings, label_source
+from training.labelling_run import LabellingResult, LabellingSettings, label_source, source_identity
 from training.learning_stages import (
     CHECKPOINT,
     LearningJob,
@@ -41,7 +41,7 @@ from training.learning_stages import (
 from training.lift_stage import LiftJob, lift_source, lifted_files
 from training.sample_journal import read_journals
 from training.sources.protocol import Source
-from training.stage_folder import STAGE_FILE, StageFolder
+from training.stage_folder import STAGE_FILE, StageFolder, plain_settings
 from training.student.examples import LabelledScan
 from training.student.trainer import Trainer
 
@@ -71,7 +71,7 @@ def true_labels(chain: Chain) -> StageFolder:
     space = chain.recipe.load_label_space()
     require_truth(source, space)
     settings = {
-        "source": {"name": source.name, "samples": len(source)},
+        "source": source_identity(source),
         "colors": chain.recipe.lift.colors,
         "label_space": space.name,
     }
@@ -275,4 +275,4 @@ def _lifted_from_source(chain: Chain) -> bool:
     if not all((folder / STAGE_FILE).exists() for folder in (labelled, chain.folder("lift"))):
         return False
     source = chain.open_source()
-    return bool(StageFolder.load(labelled).settings["source"] == {"name": source.name, "samples": len(source)})
+    return bool(StageFolder.load(labelled).settings["source"] == plain_settings(source_identity(source)))

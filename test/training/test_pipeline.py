@@ -11,26 +11,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from finished_chain import copy_of, run_everything
 from tiny_chain import (
     BUILDING,
     POINTS,
     RECIPE,
     ROAD,
     TRAINER,
-    RowTeacher,
     TinySource,
     export_segments,
     tiny_chain,
 )
 
 from ov_seg_ros.core.data_types import IGNORE_ID
-from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyError, ModelError
+from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.runtime.segmenter import Segmenter
 from training import pipeline
-from training.chain import Chain
-from training.learning_stages import CHECKPOINT, LearningJob, run_learning
+from training.learning_stages import CHECKPOINT
 from training.pipeline import (
     StudentLabels,
     evaluate,
@@ -50,9 +49,10 @@ from training.sharding import Shard
 from training.stage_folder import StageFolder
 from training.student.examples import LabelledScan
 from training.student.sparse_backends import BACKENDS
-from training.student.trainer import TrainerConfig
 
 pytestmark = pytest.mark.xdist_group("chain")
+
+TRAIN = RECIPE.train
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +62,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, exported: Path) -> SimpleNamespace:
-    """Everything once: label, lift, pre-train, train, export, evaluate, and probe both ways."""
-    torch.set_num_threads(1)
-    calls: list[tuple[str, int, int]] = []
-    work = tmp_path_factory.mktemp("work")
-    chain = replace(tiny_chain(work, exported), progress=lambda *call: calls.append(call))
-    stages = {"label": label(chain).folder, "lift": lift(chain), "pretrain": pretrain(chain)}
-    stages["train"], trainer = train(chain)
-    model = work / "student.onnx"
-    export(chain, stages["train"], trainer, model)
-    scores = evaluate(chain, model, work / "evaluation")
-    probes = {mode: probe(chain, mode) for mode in ("linear", "finetune")}
-    return SimpleNamespace(
-        chain=chain, work=work, model=model, stages=stages, trainer=trainer, scores=scores, probes=probes, calls=calls
-    )
-
-
-def copy_of(run: SimpleNamespace, folder: Path, *stages: str) -> Chain:
-    """The chain in another folder, with links to finished stages of the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stage in stages:
-        (folder / stage).symlink_to(run.work / stage)
-    return replace(run.chain, work=folder)
+    return run_everything(tmp_path_factory.mktemp("work"), exported)
 
 
 def test_every_stage_knows_what_made_it(run):
@@ -238,122 +217,6 @@ class RowTeacherMustNotWork:
         teacher = self._build()
         teacher.segment = lambda image, key: pytest.fail(f"{key} is labelled again")
         return teacher
-
-
-PRETRAIN, TRAIN = RECIPE.pretrain, RECIPE.train
-
-
-@pytest.mark.parametrize(
-    ("stage", "recipe", "message"),
-    [
-        (
-            lift,
-            replace(RECIPE, lift=replace(RECIPE.lift, min_depth=2.0)),
-            r"lift was made with settings.lift.min_depth = 1.0, now it is 2.0",
-        ),
-        (
-            pretrain,
-            replace(RECIPE, lift=replace(RECIPE.lift, colors=True)),
-            r"lift was made with settings.lift.colors = false, recipe tiny says true; delete the folder and run lift",
-        ),
-        (
-            pretrain,
-            replace(RECIPE, pretrain=replace(PRETRAIN, contrast=replace(PRETRAIN.contrast, temperature=0.1))),
-            r"settings.pretrain.contrast.temperature = 0.07, now it is 0.1",
-        ),
-        (
-            train,
-            replace(RECIPE, pretrain=replace(PRETRAIN, negatives="pass")),
-            r'pretrain was made with settings.pretrain.negatives = "scan", recipe tiny says "pass"; delete the folder',
-        ),
-        (train, replace(RECIPE, network="minkunet18"), r'settings.network = "small", recipe tiny says "minkunet18"'),
-        (
-            train,
-            replace(RECIPE, train=replace(TRAIN, loss=replace(TRAIN.loss, lovasz=0.5))),
-            r"train was made with settings.learn.loss.lovasz = 1.0, now it is 0.5",
-        ),
-        (
-            partial(probe, mode="linear"),
-            replace(RECIPE, probe=LearnSettings(trainer=TrainerConfig(steps=3, only_head=True))),
-            r"linear-tiny-4 was made with settings.learn.trainer.steps = 2, now it is 3",
-        ),
-    ],
-)
-def test_a_changed_setting_is_refused_by_name(run, stage, recipe, message):
-    with pytest.raises(InputError, match=message):
-        stage(replace(run.chain, recipe=recipe))
-
-
-def test_other_features_or_sources_are_refused_by_name(run):
-    grid = replace(RECIPE, grid=replace(RECIPE.grid, voxel_size=(1.0, 1.0, 1.0)), train=replace(TRAIN, start="random"))
-    with pytest.raises(InputError, match=r"train was made with settings.grid.voxel_size = .*0.5"):
-        train(replace(run.chain, recipe=grid))
-    with pytest.raises(InputError, match=r"settings.source.samples = 4, now it is 3"):
-        label(replace(run.chain, open_source=partial(TinySource, 3)))
-
-
-def test_stages_that_did_not_run_are_named(tmp_path, exported):
-    chain = tiny_chain(tmp_path, exported)
-    for stage, folder in ((lift, "label"), (pretrain, "lift"), (train, "lift"), (refine, "lift")):
-        with pytest.raises(InputError, match=rf"{folder} is no result of a stage.*run the stage that makes it"):
-            stage(chain)
-    with pytest.raises(InputError, match="pretrain is no result of a stage"):
-        probe(chain, "linear")
-    with pytest.raises(ModelError, match=r"student\.onnx"):
-        evaluate(chain, tmp_path / "student.onnx", tmp_path / "out")
-
-
-def test_an_interrupted_stage_is_no_input(run, tmp_path):
-    chain = copy_of(run, tmp_path, "label", "lift")
-    StageFolder.open(chain.folder("pretrain"), "pretrain", run.stages["pretrain"].settings)
-    with pytest.raises(InputError, match=r"stage pretrain in .* is not finished; run it again"):
-        train(chain)
-
-
-def test_a_checkpoint_of_another_network_is_refused(run, tmp_path):
-    chain = copy_of(run, tmp_path, "lift")
-    wide = replace(chain, recipe=replace(RECIPE, network="minkunet18"))
-    job = LearningJob("train", TRAIN, tmp_path / "lift", tmp_path / "train", run.work / "pretrain" / CHECKPOINT)
-    with pytest.raises(InputError, match=r"checkpoint.pt is of another network than this one: stem.conv.weight"):
-        run_learning(wide, job, {})
-
-
-def test_a_killed_training_goes_on_with_the_same_weights(run, tmp_path):
-    chain = copy_of(run, tmp_path, "label", "lift", "pretrain")
-
-    def killed(stage, step, steps):
-        if step == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(replace(chain, progress=killed))
-    assert not StageFolder.load(tmp_path / "train").complete
-    assert torch.load(tmp_path / "train" / CHECKPOINT, weights_only=True)["step"] == 1
-    stage, trainer = train(chain)
-    assert (stage.complete, stage.hash) == (True, run.stages["train"].hash)
-    for name, value in trainer.average.state_dict().items():
-        torch.testing.assert_close(value, run.trainer.average.state_dict()[name], rtol=0, atol=1e-6)
-
-
-def test_without_pretraining_a_training_starts_at_random(run, tmp_path):
-    chain = copy_of(run, tmp_path, "lift")
-    stage, _ = train(replace(chain, recipe=replace(RECIPE, train=replace(TRAIN, start="random"))))
-    assert stage.inputs == {"lift": run.stages["lift"].hash}
-
-
-def test_a_head_of_texts_needs_a_text_for_every_class(run, tmp_path):
-    chain = copy_of(run, tmp_path, "label", "lift", "pretrain")
-    with pytest.raises(InputError, match="of 16 have no text, so there is no classifier for them"):
-        train(replace(chain, recipe=replace(RECIPE, train=replace(TRAIN, head="texts"))))
-
-
-def test_pretraining_needs_features(tmp_path):
-    chain = tiny_chain(tmp_path, tmp_path)
-    chain = replace(chain, build_teacher=partial(RowTeacher, with_features=False))
-    label(chain)
-    lift(chain)
-    with pytest.raises(InputError, match="holds no pairs: pre-training needs a teacher with features"):
-        pretrain(chain)
 
 
 def test_refined_labels_replace_the_lifted_ones(run, tmp_path):

@@ -1,0 +1,180 @@
+"""What does not fit is refused by the stages of the chain: other settings, other networks, unfinished stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from finished_chain import copy_of, run_everything
+from tiny_chain import (
+    RECIPE,
+    RowTeacher,
+    TinySource,
+    export_segments,
+    tiny_chain,
+)
+
+from ov_seg_ros.core.errors import InputError, ModelError
+from training.learning_stages import CHECKPOINT, LearningJob, run_learning
+from training.pipeline import (
+    evaluate,
+    label,
+    lift,
+    pretrain,
+    probe,
+    refine,
+    train,
+    true_labels,
+)
+from training.recipe import LearnSettings
+from training.stage_folder import StageFolder
+from training.student.trainer import TrainerConfig
+
+pytestmark = pytest.mark.xdist_group("chain")
+
+PRETRAIN, TRAIN = RECIPE.pretrain, RECIPE.train
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_segments(tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, exported: Path) -> SimpleNamespace:
+    return run_everything(tmp_path_factory.mktemp("work"), exported)
+
+
+@pytest.mark.parametrize(
+    ("stage", "recipe", "message"),
+    [
+        (
+            lift,
+            replace(RECIPE, lift=replace(RECIPE.lift, min_depth=2.0)),
+            r"lift was made with settings.lift.min_depth = 1.0, now it is 2.0",
+        ),
+        (
+            pretrain,
+            replace(RECIPE, lift=replace(RECIPE.lift, colors=True)),
+            r"lift was made with settings.lift.colors = false, recipe tiny says true; delete the folder and run lift",
+        ),
+        (
+            pretrain,
+            replace(RECIPE, pretrain=replace(PRETRAIN, contrast=replace(PRETRAIN.contrast, temperature=0.1))),
+            r"settings.pretrain.contrast.temperature = 0.07, now it is 0.1",
+        ),
+        (
+            train,
+            replace(RECIPE, pretrain=replace(PRETRAIN, negatives="pass")),
+            r'pretrain was made with settings.pretrain.negatives = "scan", recipe tiny says "pass"; delete the folder',
+        ),
+        (train, replace(RECIPE, network="minkunet18"), r'settings.network = "small", recipe tiny says "minkunet18"'),
+        (
+            train,
+            replace(RECIPE, train=replace(TRAIN, loss=replace(TRAIN.loss, lovasz=0.5))),
+            r"train was made with settings.learn.loss.lovasz = 1.0, now it is 0.5",
+        ),
+        (
+            partial(probe, mode="linear"),
+            replace(RECIPE, probe=LearnSettings(trainer=TrainerConfig(steps=3, only_head=True))),
+            r"linear-tiny-4 was made with settings.learn.trainer.steps = 2, now it is 3",
+        ),
+    ],
+)
+def test_a_changed_setting_is_refused_by_name(run, stage, recipe, message):
+    with pytest.raises(InputError, match=message):
+        stage(replace(run.chain, recipe=recipe))
+
+
+def test_other_features_or_sources_are_refused_by_name(run):
+    grid = replace(RECIPE, grid=replace(RECIPE.grid, voxel_size=(1.0, 1.0, 1.0)), train=replace(TRAIN, start="random"))
+    with pytest.raises(InputError, match=r"train was made with settings.grid.voxel_size = .*0.5"):
+        train(replace(run.chain, recipe=grid))
+    with pytest.raises(InputError, match=r"settings.source.samples = 4, now it is 3"):
+        label(replace(run.chain, open_source=partial(TinySource, 3)))
+
+
+def test_stages_that_did_not_run_are_named(tmp_path, exported):
+    chain = tiny_chain(tmp_path, exported)
+    for stage, folder in ((lift, "label"), (pretrain, "lift"), (train, "lift"), (refine, "lift")):
+        with pytest.raises(InputError, match=rf"{folder} is no result of a stage.*run the stage that makes it"):
+            stage(chain)
+    with pytest.raises(InputError, match="pretrain is no result of a stage"):
+        probe(chain, "linear")
+    with pytest.raises(ModelError, match=r"student\.onnx"):
+        evaluate(chain, tmp_path / "student.onnx", tmp_path / "out")
+
+
+def test_an_interrupted_stage_is_no_input(run, tmp_path):
+    chain = copy_of(run, tmp_path, "label", "lift")
+    StageFolder.open(chain.folder("pretrain"), "pretrain", run.stages["pretrain"].settings)
+    with pytest.raises(InputError, match=r"stage pretrain in .* is not finished; run it again"):
+        train(chain)
+
+
+def test_a_checkpoint_of_another_network_is_refused(run, tmp_path):
+    chain = copy_of(run, tmp_path, "lift")
+    wide = replace(chain, recipe=replace(RECIPE, network="minkunet18"))
+    job = LearningJob("train", TRAIN, tmp_path / "lift", tmp_path / "train", run.work / "pretrain" / CHECKPOINT)
+    with pytest.raises(InputError, match=r"checkpoint.pt is of another network than this one: stem.conv.weight"):
+        run_learning(wide, job, {})
+
+
+def test_a_killed_training_goes_on_with_the_same_weights(run, tmp_path):
+    chain = copy_of(run, tmp_path, "label", "lift", "pretrain")
+
+    def killed(stage, step, steps):
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(chain, progress=killed))
+    assert not StageFolder.load(tmp_path / "train").complete
+    assert torch.load(tmp_path / "train" / CHECKPOINT, weights_only=True)["step"] == 1
+    stage, trainer = train(chain)
+    assert (stage.complete, stage.hash) == (True, run.stages["train"].hash)
+    for name, value in trainer.average.state_dict().items():
+        torch.testing.assert_close(value, run.trainer.average.state_dict()[name], rtol=0, atol=1e-6)
+
+
+def test_without_pretraining_a_training_starts_at_random(run, tmp_path):
+    chain = copy_of(run, tmp_path, "lift")
+    stage, _ = train(replace(chain, recipe=replace(RECIPE, train=replace(TRAIN, start="random"))))
+    assert stage.inputs == {"lift": run.stages["lift"].hash}
+
+
+def test_a_head_of_texts_needs_a_text_for_every_class(run, tmp_path):
+    chain = copy_of(run, tmp_path, "label", "lift", "pretrain")
+    with pytest.raises(InputError, match="of 16 have no text, so there is no classifier for them"):
+        train(replace(chain, recipe=replace(RECIPE, train=replace(TRAIN, head="texts"))))
+
+
+def test_pretraining_needs_features(tmp_path):
+    chain = tiny_chain(tmp_path, tmp_path)
+    chain = replace(chain, build_teacher=partial(RowTeacher, with_features=False))
+    label(chain)
+    lift(chain)
+    with pytest.raises(InputError, match="holds no pairs: pre-training needs a teacher with features"):
+        pretrain(chain)
+
+
+def test_sources_that_describe_themselves_are_told_apart(tmp_path):
+    """Same name, same length: only what a source says about itself shows that it is another one."""
+
+    class Described(TinySource):
+        def __init__(self, drive: str) -> None:
+            super().__init__(2)
+            self.drive = drive
+
+        def describe(self) -> dict[str, str]:
+            return {"drive": self.drive}
+
+    chain = tiny_chain(tmp_path, tmp_path / "unused")
+    first = true_labels(replace(chain, open_source=partial(Described, "first")))
+    assert true_labels(replace(chain, open_source=partial(Described, "first"))) == first
+    with pytest.raises(InputError, match=r"made with settings\.source\.about\.drive = \"first\", now it is \"second\""):
+        true_labels(replace(chain, open_source=partial(Described, "second")))
