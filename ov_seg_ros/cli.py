@@ -16,6 +16,7 @@ VERBS = {
     "demo": "label a recording with the real ROS 2 node and write pictures and a report",
     "segment": "label every scan of a recording and write the labels back",
     "evaluate": "label every scan and write a report: accuracy if there is ground truth, speed, what was found",
+    "bench": "measure a student on this machine: time, memory, sustained rate, start-up, scaling",
     "info": "print what a model knows about itself",
     "convert": "turn a dataset folder into a rosbag2",
 }
