@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ov_seg_ros.bench.rounds import take_turns
+from ov_seg_ros.bench.section import BenchOptions, Cell, Section, Table
+from ov_seg_ros.bench.spread import median, paired_ratio
 from ov_seg_ros.core.errors import ConfigError, MissingDependencyError
 from ov_seg_ros.core.pyramid import Pyramid, build_pyramid
 from ov_seg_ros.core.voxels import VoxelGrid
@@ -43,6 +47,8 @@ from training.student.trainer import PRECISIONS
 IN_CHANNELS, NUM_CLASSES = 8, 16
 RANGE_MIN, RANGE_MAX = (-51.2, -51.2, -5.0), (51.2, 51.2, 3.0)
 PASSES = ("forward", "step")
+VOXEL_SIZE = 0.1
+SUITE_NETWORKS = ("small", "minkunet18")
 
 
 def load_coords(options: argparse.Namespace) -> NDArray[np.int32]:
@@ -52,22 +58,27 @@ def load_coords(options: argparse.Namespace) -> NDArray[np.int32]:
         points = drive.load_sample(0, with_images=False).cloud.points
     else:
         points = load_point_file(options.scan, options.columns)[:, :3]
-    size = options.voxel_size
-    cells = VoxelGrid("cartesian", (size, size, size), RANGE_MIN, RANGE_MAX).voxelize(points).coords
+    return batch_coords(points, options.voxel_size, options.copies)
+
+
+def batch_coords(points: NDArray[np.float32], voxel_size: float, copies: int) -> NDArray[np.int32]:
+    """Cells of ``copies`` of a scan (N, 3), far enough apart."""
+    size = (voxel_size, voxel_size, voxel_size)
+    cells = VoxelGrid("cartesian", size, RANGE_MIN, RANGE_MAX).voxelize(points).coords
     step = np.array([cells[:, 0].max() // 32 * 32 + 64, 0, 0], np.int32)
-    return np.concatenate([cells + i * step for i in range(options.copies)])
+    return np.concatenate([cells + i * step for i in range(copies)])
 
 
-def available(names: Sequence[str]) -> list[str]:
-    """The backends that load; says on stderr why others do not."""
-    found = []
+def available(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The backends that load, and why others do not."""
+    found, missing = [], []
     for name in names:
         try:
             load_backend(name)
             found.append(name)
         except (ConfigError, MissingDependencyError) as error:
-            print(f"{name}: not measured, {error}", file=sys.stderr)
-    return found
+            missing.append(f"{name}: not measured, {error}")
+    return found, missing
 
 
 class Contest:
@@ -144,6 +155,68 @@ def about(options: argparse.Namespace, device: torch.device, pyramid: Pyramid) -
     }
 
 
+def contest(options: BenchOptions) -> Section:
+    """The section of the suite: on one thread, where all libraries compute the same, or on the GPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scan = next(scan for scan in options.scans if scan.beams == 32)
+    pyramid = build_pyramid(batch_coords(scan.cloud.points, VOXEL_SIZE, copies=1 if device.type == "cpu" else 4), 5)
+    backends, missing = available(list(BACKENDS))
+    networks = ("small",) if options.quick else SUITE_NETWORKS
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        precision = "fp32" if device.type == "cpu" else "fp16"
+        tables, measures = _measure_networks(networks, pyramid, backends, device, precision, options.rounds)
+    finally:
+        torch.set_num_threads(threads)
+    if device.type == "cpu":
+        missing.append("training step of spconv: not measured, its backward pass needs CUDA")
+    return Section(
+        name="training_backends",
+        title=f"sparse layers in training, {device.type}, {precision}, one thread, {len(pyramid.levels[0]):,} voxels",
+        tables=tables,
+        measures=measures,
+        missing=tuple(missing),
+        notes=("x tables: how many times the time of our own layers, paired round by round",),
+    )
+
+
+def _measure_networks(
+    networks: Sequence[str],
+    pyramid: Pyramid,
+    backends: Sequence[str],
+    device: torch.device,
+    precision: str,
+    rounds: int,
+) -> tuple[tuple[Table, ...], dict[str, float]]:
+    """A table per network, and the figures of the last one that goals are judged by."""
+    tables, measures = [], {}
+    for network in networks:
+        passes = Contest(network, pyramid, device, precision)
+        contenders = {(b, kind): partial(passes.time_pass, b, kind) for b in backends for kind in PASSES}
+        times = take_turns(contenders, rounds)
+        rows: list[dict[str, Cell]] = []
+        ratios: dict[tuple[str, str], float] = {}
+        for backend in backends:
+            row: dict[str, Cell] = {"backend": backend}
+            for kind in PASSES:
+                known = [value for value in times[backend, kind] if value is not None]
+                ours = [value for value in times["tables", kind] if value is not None]
+                row[f"{kind} p50 ms"] = median(known) if known else None
+                if known:
+                    ratios[backend, kind] = paired_ratio(known, ours)
+                row[f"{kind} x tables"] = ratios.get((backend, kind))
+            rows.append(row)
+        tables.append(Table(network, tuple(rows)))
+        if ("spconv", "forward") in ratios and device.type == "cpu":
+            measures["training_cpu_ratio"] = ratios["spconv", "forward"]
+        rivals = [ratio for (backend, kind), ratio in ratios.items() if backend != "tables" and kind == "step"]
+        if rivals and device.type == "cuda":
+            # The faster backend is the one that is used, so ours is the best of all, its own layers included.
+            measures["training_gpu_ratio"] = min(rivals) / min(1.0, *rivals)
+    return tuple(tables), measures
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--scan", type=Path, help="float32 points; default: a synthetic scan")
     parser.add_argument("--columns", type=int, default=4, help="values per point of --scan")
-    parser.add_argument("--voxel-size", type=float, default=0.1)
+    parser.add_argument("--voxel-size", type=float, default=VOXEL_SIZE)
     parser.add_argument("--copies", type=int, default=2, help="of the scan in the batch")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0 = as torch chooses")
@@ -161,7 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pyramid, backends, figures = build_pyramid(load_coords(options), 5), available(options.backends), {}
+    pyramid, figures = build_pyramid(load_coords(options), 5), {}
+    backends, missing = available(options.backends)
+    print("".join(f"{sentence}\n" for sentence in missing), file=sys.stderr, end="")
     print(f"{'network':12}{'backend':13}{'forward ms':>13}{'step ms':>10}{'steps/s':>9}")
     for name in options.networks:
         figures[name] = measure(Contest(name, pyramid, device, options.precision), backends, options.rounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ov_seg_ros.bench.machine import has_nvidia_gpu
 from ov_seg_ros.bench.section import BenchOptions
 from ov_seg_ros.core.errors import OvSegError
 from ov_seg_ros.runtime.providers import SHORT_NAMES
@@ -41,7 +42,7 @@ def load_engines(options: BenchOptions) -> Engines:
         except OvSegError as error:
             if name == "cpu":
                 raise
-            missing.append(f"provider {name}: not measured, {error}")
+            missing.append(f"provider {name}: not measured, {_why_not(name, error)}")
         else:
             segmenters[name] = segmenter
     return Engines(segmenters, tuple(missing))
@@ -50,3 +51,9 @@ def load_engines(options: BenchOptions) -> Engines:
 def provider_names() -> tuple[str, ...]:
     """Names that ``Segmenter.load`` takes, the CPU's first."""
     return ("cpu", *(name for name in SHORT_NAMES if name not in ("cpu", *SLOW_TO_START)))
+
+
+def _why_not(name: str, error: OvSegError) -> str:
+    if name == "cuda" and not has_nvidia_gpu():
+        return "this machine has no NVIDIA GPU"
+    return str(error)

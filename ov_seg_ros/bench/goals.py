@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+GOAL_CORES = 2
+"""Cores of the machine that the bounds for a CPU are written for."""
 MET, MISSED, NOT_MEASURED = "met", "missed", "not measured"
 
 
@@ -41,7 +43,7 @@ class Verdict:
         goal: the bound.
         value: what was measured, None = nothing.
         verdict: ``MET``, ``MISSED`` or ``NOT_MEASURED``.
-        why: where nothing was measured, the reason.
+        why: where nothing was measured, the reason; else what disturbed the measurement.
     """
 
     goal: Goal
@@ -76,7 +78,14 @@ GOALS = (
     Goal("first_label_s", "startup", "start of a process to the first labelled scan, without ROS, warm cache", 3, "s"),
     Goal("idle_percent", "node", "idle node, nobody subscribes, share of a core", 2, "%"),
     Goal("node_memory_mib", "node", "memory of the node with the student", 400, "MiB"),
-    Goal("training_cpu_ratio", "training_backends", "spconv / our training step on the CPU, one thread", 1, "x", True),
+    Goal(
+        "training_cpu_ratio",
+        "training_backends",
+        "spconv / our forward pass in training on the CPU, one thread",
+        1,
+        "x",
+        True,
+    ),
     Goal(
         "training_gpu_ratio",
         "training_backends",
@@ -89,22 +98,27 @@ GOALS = (
 
 
 def judge(
-    measures: Mapping[str, Mapping[str, float]], missing: Mapping[str, tuple[str, ...]], goals: tuple[Goal, ...] = GOALS
+    measures: Mapping[str, Mapping[str, float]],
+    missing: Mapping[str, tuple[str, ...]],
+    warnings: Mapping[str, str],
+    goals: tuple[Goal, ...] = GOALS,
 ) -> list[Verdict]:
     """Judges every goal.
 
     Args:
         measures: per section that ran, its ``Section.measures``.
         missing: per section that ran, its ``Section.missing``.
+        warnings: per section that ran, what disturbed it, empty = nothing.
         goals: to judge.
     """
-    return [_judge_one(goal, measures.get(goal.section), missing.get(goal.section, ())) for goal in goals]
-
-
-def _judge_one(goal: Goal, found: Mapping[str, float] | None, missing: tuple[str, ...]) -> Verdict:
-    if found is None:
-        return Verdict(goal, None, NOT_MEASURED, f"section {goal.section} was not run")
-    if goal.measure not in found:
-        return Verdict(goal, None, NOT_MEASURED, "; ".join(missing) or f"section {goal.section} has no such figure")
-    value = float(found[goal.measure])
-    return Verdict(goal, value, MET if goal.holds(value) else MISSED)
+    verdicts = []
+    for goal in goals:
+        if goal.section not in measures:
+            verdicts.append(Verdict(goal, None, NOT_MEASURED, "this section was not run"))
+        elif (value := measures[goal.section].get(goal.measure)) is None:
+            why = "; ".join(missing.get(goal.section, ())) or "this section measured no such figure"
+            verdicts.append(Verdict(goal, None, NOT_MEASURED, why))
+        else:
+            word = MET if goal.holds(value) else MISSED
+            verdicts.append(Verdict(goal, float(value), word, warnings.get(goal.section, "")))
+    return verdicts

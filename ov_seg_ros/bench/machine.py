@@ -86,6 +86,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def has_nvidia_gpu() -> bool:
+    """Whether the driver shows a GPU to this process."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvhost-gpu").exists()  # the latter on a Jetson
+
+
 def _memory_gib() -> float:
     kib = _field(_read(_PROC / "meminfo"), "MemTotal").removesuffix("kB").strip()
     return round(int(kib) / 2**20, 1) if kib.isdigit() else 0.0

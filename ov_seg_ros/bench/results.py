@@ -43,18 +43,21 @@ class ResultFile:
         }
         self._measures: dict[str, dict[str, float]] = {}
         self._missing: dict[str, tuple[str, ...]] = {}
+        self._warnings: dict[str, str] = {}
         self._write()
 
-    def add(self, section: Section, **about: Any) -> None:
+    def add(self, section: Section, warning: str = "", **about: Any) -> None:
         """Adds a section and writes the file.
 
         Args:
             section: what a contest found.
+            warning: why its figures are to be taken with care, empty = no reason.
             about: how it was measured (seconds, load), JSON types.
         """
-        self._content["sections"][section.name] = {**section_to_dict(section), **about}
+        self._content["sections"][section.name] = {**section_to_dict(section), "warning": warning, **about}
         self._measures[section.name] = dict(section.measures)
         self._missing[section.name] = section.missing
+        self._warnings[section.name] = warning
         self._content["goals"] = [_verdict_to_dict(verdict) for verdict in self.verdicts()]
         self._write()
 
@@ -69,7 +72,7 @@ class ResultFile:
 
     def verdicts(self) -> list[Verdict]:
         """The goals, judged by the sections so far."""
-        return judge(self._measures, self._missing)
+        return judge(self._measures, self._missing, self._warnings)
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

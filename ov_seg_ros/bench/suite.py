@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from ov_seg_ros.bench.machine import usable_cores
 from ov_seg_ros.bench.machine_load import LoadMeter, load_warning
@@ -34,13 +35,16 @@ def run_suite(modules: Mapping[str, str], options: BenchOptions, file: ResultFil
         file: gets the sections.
         show: prints text.
     """
+    said: set[str] = set()
     for name, module in modules.items():
-        options.say(f"{name} ...")
-        section, seconds, others = measure_section(name, lambda m=module: _load_contest(m), options)  # type: ignore[misc]
+        options.say(name)
+        section, seconds, others = measure_section(name, partial(_load_contest, module), options)
         warning = load_warning(others, usable_cores())
-        file.add(section, seconds=seconds, cores_used_by_others=others, warning=warning)
-        show(f"\n{format_section(section, warning)}")
-    show(f"\n{format_goals(file.verdicts())}")
+        file.add(section, warning, seconds=seconds, cores_used_by_others=others)
+        news = replace(section, missing=tuple(sentence for sentence in section.missing if sentence not in said))
+        said |= set(section.missing)
+        show(f"\n{format_section(news, warning)}\n   ({seconds:.0f} s)")
+    show(f"\n{format_goals(file.verdicts(), usable_cores())}")
 
 
 def measure_section(

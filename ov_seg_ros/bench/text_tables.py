@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ov_seg_ros.bench.goals import MISSED, NOT_MEASURED, Verdict
+from ov_seg_ros.bench.goals import GOAL_CORES, MISSED, Verdict
 from ov_seg_ros.bench.section import Cell, Section, Table
 
 
@@ -31,16 +31,33 @@ def format_table(table: Table) -> str:
     return "\n".join([f"   {table.title}", *(f"   {line}" for line in align(lines, is_text))])
 
 
-def format_goals(verdicts: Sequence[Verdict]) -> str:
-    """One line per goal, and why some were not measured."""
+def format_goals(verdicts: Sequence[Verdict], cores: int) -> str:
+    """One line per goal that was measured, then which were not, and why.
+
+    Args:
+        verdicts: of all goals.
+        cores: that were used.
+    """
     lines = [["goal", "bound", "measured", "verdict"]]
-    for v in verdicts:
-        sign = ">=" if v.goal.at_least else "<="
-        value = "-" if v.value is None else f"{format_cell(v.value)} {v.goal.unit}".strip()
-        verdict = v.verdict.upper() if v.verdict == MISSED else v.verdict
-        lines.append([v.goal.what, f"{sign} {v.goal.bound:g} {v.goal.unit}".strip(), value, verdict])
-    reasons = sorted({f"{v.goal.section}: {v.why}" for v in verdicts if v.verdict == NOT_MEASURED})
-    return "\n".join(["== goals", *align(lines, [True, True, False, True]), *(f"-- {reason}" for reason in reasons)])
+    measured = [v for v in verdicts if v.value is not None]
+    lines += [_goal_cells(verdict) for verdict in measured]
+    head = "== goals" + ("" if cores == GOAL_CORES else f" (bounds are for {GOAL_CORES} cores, measured on {cores})")
+    reasons: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.value is None:
+            reasons.setdefault(f"{verdict.goal.section}: {verdict.why}", []).append(verdict.goal.measure)
+    why = [f"-- not measured: {', '.join(names)} ({reason})" for reason, names in reasons.items()]
+    busy = sorted({verdict.goal.section for verdict in measured if verdict.why})
+    why += [f"!! measured while the machine was busy: {', '.join(busy)}"] if busy else []
+    return "\n".join([head, *(align(lines, [True, True, False, True]) if measured else ()), *why])
+
+
+def _goal_cells(verdict: Verdict) -> list[str]:
+    goal, value = verdict.goal, verdict.value
+    cell = format_cell(int(value) if value is not None and value.is_integer() else value)
+    bound = f"{'>=' if goal.at_least else '<='} {goal.bound:g} {goal.unit}"
+    word = verdict.verdict.upper() if verdict.verdict == MISSED else verdict.verdict
+    return [goal.what, bound.strip(), f"{cell} {goal.unit}".strip(), word]
 
 
 def format_cell(value: Cell) -> str:

@@ -134,7 +134,7 @@ def run_contest(contest: Contest, description: str | None, arguments: Sequence[s
     print(format_section(section, warning))
     if args.json:
         file = ResultFile(args.json, _about(args, options, machine))
-        file.add(section, seconds=seconds, cores_used_by_others=others, warning=warning)
+        file.add(section, warning, seconds=seconds, cores_used_by_others=others)
         file.finish(load_average_after=os.getloadavg())
 
 
@@ -191,7 +191,7 @@ def _about(args: argparse.Namespace, options: BenchOptions, machine: Mapping[str
 
     model = load_model_file(options.model)
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command_line(sys.argv),
         "machine": dict(machine),
         "versions": describe_versions(),
         **describe_commit(),
@@ -209,3 +209,10 @@ def _headline(machine: Mapping[str, Any], options: BenchOptions) -> str:
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {gpus};"
         f" load average {os.getloadavg()[0]:.1f}\nscans: {scans}"
     )
+
+
+def _command_line(argv: Sequence[str]) -> str:
+    """What repeats this run, from the folder it was started in."""
+    program = Path(argv[0])
+    script = os.path.relpath(program) if program.suffix == ".py" else program.name
+    return shlex.join([*(["python"] if program.suffix == ".py" else []), script, *argv[1:]])
