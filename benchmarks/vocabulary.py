@@ -27,7 +27,7 @@ from ov_seg_ros.commands.bench import run_contest
 from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.student_description import METADATA_KEY, StudentDescription
-from ov_seg_ros.runtime.segmenter import LOGITS, Segmenter
+from ov_seg_ros.runtime.segmenter import Segmenter
 
 CLASSES, QUICK_CLASSES = (10, 50, 100, 255), (10, 255)
 ASKED = 500
@@ -74,7 +74,7 @@ def write_with_classes(student: Path, count: int, path: Path) -> None:
     model = onnx.load(student)
     description = StudentDescription.from_json({p.key: p.value for p in model.metadata_props}[METADATA_KEY])
     producer = {output: node for node in model.graph.node for output in node.output}
-    node = producer[LOGITS]
+    node = producer[model.graph.output[0].name]
     while node.op_type == "Identity":
         node = producer[node.input[0]]
     weights = {tensor.name: tensor for tensor in model.graph.initializer}

@@ -102,22 +102,23 @@ def load_point_file(path: Path) -> tuple[PointCloud, NDArray[np.uint16] | None]:
     Raises:
         InputError: the file's size is no whole number of points of either kind.
     """
-    values = np.fromfile(path, "<f4", path.stat().st_size // 4)
-    rows = values.reshape(-1, 5) if len(values) % 5 == 0 else None
-    if rows is not None and len(rows) and _are_rings(rows[:, 4]):
-        return PointCloud(rows[:, :3].copy(), rows[:, 3].copy()), rows[:, 4].astype(np.uint16)
-    if not len(values) or path.stat().st_size % 16:
-        raise InputError(
-            f"scan {path} holds {path.stat().st_size} bytes; expected rows of 4 float32 (KITTI: x, y, z, intensity)"
-            " or 5 (nuScenes: and the ring); copy it again, or convert it"
-        )
-    rows = values.reshape(-1, 4)
-    return PointCloud(rows[:, :3].copy(), rows[:, 3].copy()), None
+    columns = _columns(path)
+    rows = np.fromfile(path, "<f4").reshape(-1, columns)
+    ring = rows[:, 4].astype(np.uint16) if columns == 5 else None
+    return PointCloud(rows[:, :3].copy(), rows[:, 3].copy()), ring
 
 
-def _are_rings(column: NDArray[np.float32]) -> bool:
-    return bool(
-        np.isfinite(column).all() and (column == np.round(column)).all() and 0 <= column.min() <= column.max() < 256
+def _columns(path: Path) -> int:
+    """Values per point, seen from the first points."""
+    size = path.stat().st_size
+    first = np.fromfile(path, "<f4", min(size // 20, 200) * 5).reshape(-1, 5)[:, 4]
+    if size and size % 20 == 0 and (first == np.round(first)).all() and 0 <= first.min() <= first.max() < 256:
+        return 5
+    if size and size % 16 == 0:
+        return 4
+    raise InputError(
+        f"scan {path} holds {size} bytes; expected rows of 4 float32 (KITTI: x, y, z, intensity)"
+        " or 5 (nuScenes: and the ring); copy it again, or convert it"
     )
 
 
@@ -147,11 +148,10 @@ def _load_files(source: Path, files: Sequence[Path]) -> list[BenchScan]:
     """The middle one of the small scans and of the large ones."""
     by_size: dict[int, list[Path]] = {}
     for file in files:
-        by_size.setdefault(_nearest_size(file.stat().st_size // 18), []).append(file)  # 16 or 20 bytes per point
+        by_size.setdefault(_nearest_size(file.stat().st_size // (4 * _columns(file))), []).append(file)
     scans = []
-    for group in by_size.values():
+    for beams, group in by_size.items():
         cloud, ring = load_point_file(group[len(group) // 2])
-        beams = _nearest_size(len(cloud))
         scans.append(as_scan(f"{source.name or source.resolve().name} {beams}", cloud, ring))
     return scans
 
