@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = {
     "maps": "benchmarks.maps",
     "forward": "benchmarks.forward",
+    "networks": "benchmarks.networks",
     "vocabulary": "benchmarks.vocabulary",
     "node": "benchmarks.node",
     "transport": "benchmarks.transport",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -28,18 +28,13 @@ def contest(options: BenchOptions) -> Section:
         for name, segmenter in engines.segmenters.items()
     }
     times = take_turns(contenders, options.rounds)
-    first = next(iter(engines.segmenters))
+    grid = next(iter(engines.segmenters.values())).description.grid
     tables = []
     for scan in options.scans:
-        per_engine = {name: times[scan.name, name] for name in engines.segmenters}
-        reference = [row[LABELS] for row in per_engine[first]]
-        rows = [
-            {"provider": name, **_cells(rows), f"x {first}": paired_ratio([row[LABELS] for row in rows], reference)}
-            for name, rows in per_engine.items()
-        ]
-        voxels = len(engines.segmenters[first].description.grid.voxelize(scan.cloud.points))
+        voxels = len(grid.voxelize(scan.cloud.points))
         title = f"{scan.name} beams: {len(scan):,} points, {voxels:,} voxels; {LABELS}, and p50 ms of its stages"
-        tables.append(Table(title, tuple(rows)))
+        rows = {name: times[scan.name, name] for name in engines.segmenters}
+        tables.append(Table(title, stage_rows(rows, "provider")))
     names = {name: segmenter.provider for name, segmenter in engines.segmenters.items()}
     return Section(
         name="stages",
@@ -47,6 +42,21 @@ def contest(options: BenchOptions) -> Section:
         tables=tuple(tables),
         missing=engines.missing,
         details={"providers": names, "samples": {f"{scan}, {name}": rows for (scan, name), rows in times.items()}},
+    )
+
+
+def stage_rows(times: Mapping[str, list[dict[str, float]]], column: str) -> tuple[dict[str, Cell], ...]:
+    """A row per contender: percentiles of the whole, medians of the stages, and its ratio to the first contender.
+
+    Args:
+        times: per contender, milliseconds by stage in every round.
+        column: what the contenders are.
+    """
+    first, *_ = times
+    reference = [row[LABELS] for row in times[first]]
+    return tuple(
+        {column: name, **_cells(rows), f"x {first}": paired_ratio([row[LABELS] for row in rows], reference)}
+        for name, rows in times.items()
     )
 
 
