@@ -23,17 +23,19 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "core": ({"core"}, {"numpy", "yaml", "numba"}),
     "messages": ({"core", "messages"}, {"numpy", "PIL"}),
     "bags": ({"core", "messages", "bags"}, {"numpy", "rosbags", "yaml"}),
+    "kernels": ({"kernels"}, {"numpy", "numba", "llvmlite"}),
     "refinement": ({"core", "refinement"}, {"numpy", "numba", "scipy"}),
-    "runtime": ({"core", "runtime"}, {"numpy", "onnxruntime"}),
+    "runtime": ({"core", "kernels", "runtime"}, {"numpy", "onnxruntime"}),
+    "bench": ({"core", "messages", "bags", "runtime", "bench", "training"}, {*BASE, "numba", "onnxruntime"}),
     "report": ({"core", "report"}, {"numpy", "PIL", "matplotlib", "jsonschema"}),
     "ros": ({"core", "messages", "refinement", "runtime", "bags", "report", "ros"}, {*BASE, "jsonschema", *ROS}),
     "commands": (
-        {"core", "messages", "bags", "refinement", "runtime", "report", "commands", "training"},
+        {"core", "messages", "bags", "refinement", "runtime", "report", "bench", "commands", "training"},
         {*BASE, "PIL"},
     ),
     "cli": ({"core", "commands"}, set()),
     "training": (
-        {"core", "messages", "bags", "refinement", "runtime", "training"},
+        {"core", "messages", "bags", "kernels", "refinement", "runtime", "training"},
         {
             *BASE,
             "numba",

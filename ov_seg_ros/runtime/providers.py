@@ -1,7 +1,7 @@
 """ONNX Runtime sessions on an execution provider that was asked for, checked and reported.
 
 ONNX Runtime falls back to the CPU without an error when a GPU library is missing. Here, a provider
-that was asked for by name runs or raises; only ``auto`` may choose, and says in words what it chose.
+that was asked for by name runs or raises; what "auto" chooses is decided in ``network``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from ov_seg_ros.core.errors import ConfigError, ModelError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 SHORT_NAMES = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
-AUTO_ORDER = (CUDA, CPU)
-"""What ``auto`` tries. TensorRT is left out: it builds engines for minutes, so somebody has to want it."""
 
 # A scan changes the shapes of every tensor. "Next power of two" growth of the GPU arena would then
 # hold up to twice the memory of the largest scan (onnxruntime #14474, #22297).
@@ -37,39 +35,39 @@ class ProviderSession:
     """A network ready to run.
 
     Attributes:
-        session: runs ``content`` on ``provider``.
-        provider: ONNX Runtime's name of the execution provider that runs the network.
-        note: one sentence for the log: what runs, and why when nobody asked for it by name.
+        session: runs the network on ``provider``.
+        provider: ONNX Runtime's name of the execution provider.
     """
 
     session: onnxruntime.InferenceSession
     provider: str
-    note: str
 
 
-def create_session(
-    content: bytes, provider: str = "auto", num_threads: int = 0, where: str = "model"
-) -> ProviderSession:
+def gpu_is_offered() -> bool:
+    """Whether this build of ONNX Runtime knows a GPU that "auto" may choose; not whether it starts.
+
+    TensorRT is left out: it builds engines for minutes, so somebody has to want it.
+    """
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def create_session(content: bytes, provider: str, num_threads: int = 0, where: str = "model") -> ProviderSession:
     """Loads a network on the execution provider asked for.
 
     Args:
         content: the ONNX file.
-        provider: "auto", "cpu", "cuda", "tensorrt" or ONNX Runtime's own name ("OpenVINOExecutionProvider").
+        provider: "cpu", "cuda", "tensorrt" or ONNX Runtime's own name ("OpenVINOExecutionProvider").
         num_threads: CPU threads of the network, 0 = one per physical core.
         where: name of the file for error messages.
 
     Raises:
-        ConfigError: the provider is unknown or not part of this ONNX Runtime, or ``num_threads`` is negative.
+        ConfigError: the provider is unknown or not part of this ONNX Runtime.
         ModelError: the provider does not start on this machine, or ONNX Runtime refuses the file.
     """
-    if num_threads < 0:
-        raise ConfigError(f"num_threads must be >= 0 (0 = one per physical core), got {num_threads}")
     available = onnxruntime.get_available_providers()
-    if provider.lower() == "auto":
-        return _create_automatically(content, num_threads, where, available)
     name = full_provider_name(provider, available)
     session = _create_verified(content, name, num_threads, where)
-    return ProviderSession(session, name, f"runs on {name}, as asked")
+    return ProviderSession(session, name)
 
 
 def full_provider_name(provider: str, available: Sequence[str]) -> str:
@@ -81,7 +79,7 @@ def full_provider_name(provider: str, available: Sequence[str]) -> str:
     name = SHORT_NAMES.get(provider.lower(), provider)
     if name not in onnxruntime.get_all_providers():
         raise ConfigError(
-            f"execution provider {provider!r} does not exist; known: auto, {', '.join(SHORT_NAMES)}"
+            f"execution provider {provider!r} does not exist; known: auto, compiled, {', '.join(SHORT_NAMES)}"
             f" and ONNX Runtime's own names, here {', '.join(available)}"
         )
     if name not in available:
@@ -91,22 +89,6 @@ def full_provider_name(provider: str, available: Sequence[str]) -> str:
             f" has only {', '.join(available)}: {remedy}"
         )
     return name
-
-
-def _create_automatically(content: bytes, num_threads: int, where: str, available: Sequence[str]) -> ProviderSession:
-    refusals: list[str] = []
-    candidates = [name for name in AUTO_ORDER if name in available]
-    for name in candidates[:-1]:
-        try:
-            session = _create_verified(content, name, num_threads, where)
-        except ModelError as error:
-            refusals.append(str(error))
-            continue
-        return ProviderSession(session, name, f"runs on {name}, the best provider found (provider: auto)")
-    name = candidates[-1]
-    session = _create_verified(content, name, num_threads, where)
-    reason = "; ".join(refusals) or f"onnxruntime {onnxruntime.__version__} as installed knows no GPU"
-    return ProviderSession(session, name, f"runs on {name} (provider: auto; {reason})")
 
 
 def _create_verified(content: bytes, name: str, num_threads: int, where: str) -> onnxruntime.InferenceSession:

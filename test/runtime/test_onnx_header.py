@@ -14,14 +14,19 @@ from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.runtime.onnx_header import read_onnx_header
 
 
+def last_axis(node: onnx.ValueInfoProto) -> int:
+    """0 where it has a name instead of a size."""
+    return node.type.tensor_type.shape.dim[-1].dim_value
+
+
 def test_agrees_with_the_onnx_package(tiny_model: Path) -> None:
     header = read_onnx_header(tiny_model.read_bytes(), "tiny")
     model = onnx.load(tiny_model)
     assert header.ir_version == model.ir_version
     assert header.producer == model.producer_name
     assert header.opsets == {opset.domain: opset.version for opset in model.opset_import}
-    assert header.inputs == tuple(node.name for node in model.graph.input)
-    assert header.outputs == tuple(node.name for node in model.graph.output)
+    assert header.inputs == {node.name: last_axis(node) for node in model.graph.input}
+    assert header.outputs == {node.name: last_axis(node) for node in model.graph.output}
     assert header.metadata == {entry.key: entry.value for entry in model.metadata_props}
 
 

@@ -16,7 +16,6 @@ from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, SegmentedCloud
 from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.core.voxels import VoxelGrid
-from ov_seg_ros.runtime.providers import ProviderSession
 from ov_seg_ros.runtime.segmenter import PREPROCESS_PARTS, STAGES, Segmenter
 
 FORWARD = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
@@ -94,7 +93,7 @@ class RefusesToRun:
 @pytest.mark.parametrize("points", [[], [[np.nan] * 3], [[np.nan] * 3, [99, 0, 0]]])
 def test_nothing_to_label_does_not_run_the_network(tiny_model: Path, points: list) -> None:
     idle = Segmenter.load(tiny_model, "cpu")
-    idle._session = RefusesToRun()
+    idle._network = RefusesToRun()
     segmented = idle.segment(cloud_of(points))
     assert len(segmented) == len(points)
     assert_unknown(segmented)
@@ -112,7 +111,7 @@ def test_what_the_segmenter_knows_about_itself(segmenter: Segmenter, tiny_model:
     assert segmenter.description == tiny_description()
     assert segmenter.sha256 == hashlib.sha256(tiny_model.read_bytes()).hexdigest()
     assert segmenter.provider == "CPUExecutionProvider"
-    assert segmenter.provider_note == "runs on CPUExecutionProvider, as asked"
+    assert segmenter.provider_note.startswith("runs on CPUExecutionProvider (as asked; ")
     assert not segmenter.uses_color
 
 
@@ -166,27 +165,27 @@ def test_warm_up_runs_every_stage(tiny_color_model: Path, monkeypatch: pytest.Mo
 
 
 class Answers:
-    """A session that gives one answer, or raises it."""
+    """A network that gives one answer, or raises it."""
 
     def __init__(self, answer: np.ndarray | Exception) -> None:
         self.answer = answer
 
-    def run(self, *_: object) -> list[np.ndarray]:
+    def run(self, *_: object) -> np.ndarray:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return [self.answer]
+        return self.answer
 
 
 def test_nan_from_the_network_is_an_error(tiny_model: Path) -> None:
     segmenter = Segmenter.load(tiny_model, "cpu")
-    segmenter._session = Answers(np.array([[0, np.nan], [0, 1]], np.float32))
+    segmenter._network = Answers(np.array([[0, np.nan], [0, 1]], np.float32))
     with pytest.raises(ModelError, match="'tiny' answered NaN for 1 of 2 voxels"):
         segmenter.segment(cloud_of([[1, 1, 1], [1, 1, -1]]))
 
 
 def test_a_failing_network_names_model_provider_and_size(tiny_model: Path) -> None:
     segmenter = Segmenter.load(tiny_model, "cpu")
-    segmenter._session = Answers(RuntimeError("out of memory"))
+    segmenter._network = Answers(RuntimeError("out of memory"))
     with pytest.raises(ModelError, match="'tiny' failed on CPUExecutionProvider with 1 voxels: out of memory"):
         segmenter.segment(cloud_of([[1, 1, 1]]))
 
@@ -232,7 +231,6 @@ def test_a_graph_may_leave_index_arrays_out(tmp_path: Path) -> None:
     assert segmented.class_id.tolist() == [1]
 
 
-def test_a_session_can_be_handed_in(segmenter: Segmenter) -> None:
-    session = ProviderSession(segmenter._session, "CPUExecutionProvider", "shared")
-    again = Segmenter(session, segmenter.description, "0" * 64)
+def test_a_network_can_be_handed_in(segmenter: Segmenter) -> None:
+    again = Segmenter(segmenter._network, segmenter.description, "0" * 64)
     assert again.segment(cloud_of([[1, 1, -1]])).class_id.tolist() == [0]
