@@ -31,14 +31,19 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ov_seg_ros.bench.rounds import take_turns
+from ov_seg_ros.bench.rounds import take_turns, timed
 from ov_seg_ros.bench.section import BenchOptions, Cell, Section, Table
 from ov_seg_ros.bench.spread import median, paired_ratio
+from ov_seg_ros.core.data_types import PointCloud
 from ov_seg_ros.core.errors import ConfigError, MissingDependencyError
+from ov_seg_ros.core.point_features import GEOMETRY
 from ov_seg_ros.core.pyramid import Pyramid, build_pyramid
 from ov_seg_ros.core.voxels import VoxelGrid
 from training.sources.point_files import load_point_file
 from training.sources.synthetic import HELD_OUT_SEEDS, DriveConfig, SyntheticDrive
+from training.student.augmentation import AugmentationConfig
+from training.student.examples import LabelledScan
+from training.student.label_objective import LabelledScans
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.sparse_backends import BACKENDS, load_backend, use_backend
 from training.student.sparse_layers import Tables
@@ -159,7 +164,8 @@ def contest(options: BenchOptions) -> Section:
     """The section of the suite: on one thread, where all libraries compute the same, or on the GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scan = next(scan for scan in options.scans if scan.beams == 32)
-    pyramid = build_pyramid(batch_coords(scan.cloud.points, VOXEL_SIZE, copies=1 if device.type == "cpu" else 4), 5)
+    copies = 1 if device.type == "cpu" else 4
+    pyramid = build_pyramid(batch_coords(scan.cloud.points, VOXEL_SIZE, copies), 5)
     backends, missing = available(list(BACKENDS))
     networks = ("small",) if options.quick else SUITE_NETWORKS
     threads = torch.get_num_threads()
@@ -167,6 +173,8 @@ def contest(options: BenchOptions) -> Section:
     try:
         precision = "fp32" if device.type == "cpu" else "fp16"
         tables, measures = _measure_networks(networks, pyramid, backends, device, precision, options.rounds)
+        step = Contest(networks[0], pyramid, device, precision)
+        load, measures["training_data_share"] = _measure_loading(step, scan.cloud, copies, options)
     finally:
         torch.set_num_threads(threads)
     if device.type == "cpu":
@@ -174,11 +182,39 @@ def contest(options: BenchOptions) -> Section:
     return Section(
         name="training_backends",
         title=f"sparse layers in training, {device.type}, {precision}, one thread, {len(pyramid.levels[0]):,} voxels",
-        tables=tables,
+        tables=(*tables, load),
         measures=measures,
         missing=tuple(missing),
         notes=("x tables: how many times the time of our own layers, paired round by round",),
     )
+
+
+def _measure_loading(step: Contest, cloud: PointCloud, copies: int, options: BenchOptions) -> tuple[Table, float]:
+    """Making a batch (read, change, voxels, features, tables, labels) by one loader against a step, in turns."""
+    zeros = np.zeros(len(cloud), np.uint8)
+    path = options.scratch / "scan.npz"
+    ones = np.ones(len(cloud), np.float32)
+    LabelledScan(cloud.points, cloud.intensity, zeros.astype(np.uint16), zeros, ones, None, zeros.astype(np.int8)).save(
+        path
+    )
+    grid = VoxelGrid("cartesian", (VOXEL_SIZE,) * 3, RANGE_MIN, RANGE_MAX)
+    scans = LabelledScans([path] * copies, grid, GEOMETRY, NUM_CLASSES, False, AugmentationConfig())
+    generator = np.random.default_rng(0)
+    times = take_turns(
+        {
+            "step": partial(step.time_pass, "tables", "step"),
+            "batch": timed(lambda: scans.make_batch(range(copies), 5, generator)),
+        },
+        options.rounds,
+    )
+    steps = [value for value in times["step"] if value is not None]
+    batches = [value for value in times["batch"] if value is not None]
+    share = paired_ratio(batches, steps)
+    rows: tuple[dict[str, Cell], ...] = (
+        {"work": "training step", "p50 ms": median(steps), "x step": 1.0},
+        {"work": "making its batch", "p50 ms": median(batches), "x step": share},
+    )
+    return Table(f"data loading by one loader, {copies} scans per batch", rows), share
 
 
 def _measure_networks(

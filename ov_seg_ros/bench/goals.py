@@ -86,6 +86,7 @@ GOALS = (
         "x",
         True,
     ),
+    Goal("training_data_share", "training_backends", "making a batch in one loader / training step", 1, "x"),
     Goal(
         "training_gpu_ratio",
         "training_backends",

@@ -43,7 +43,7 @@ def describe_machine() -> dict[str, Any]:
         "processor": _field(cpuinfo, "model name", "Model") or platform.processor() or platform.machine(),
         "architecture": platform.machine(),
         "cores": usable_cores(),
-        "cores_of_machine": os.cpu_count() or 1,
+        "cores_of_machine": machine_cores(),
         "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
         "memory_gib": _memory_gib(),
         "gpus": _gpus(),
@@ -67,6 +67,8 @@ def describe_versions() -> dict[str, str]:
 
 def describe_commit(folder: Path = _ROOT) -> dict[str, Any]:
     """The commit of the checkout and whether files differ from it; empty where there is no checkout."""
+    if not (folder / ".git").exists():  # installed, perhaps somewhere inside another project's checkout
+        return {}
     commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
     if not commit:
         return {}
@@ -84,6 +86,11 @@ def machine_slug(machine: dict[str, Any]) -> str:
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_cores() -> int:
+    """Cores of the machine."""
+    return os.cpu_count() or 1
 
 
 def has_nvidia_gpu() -> bool:

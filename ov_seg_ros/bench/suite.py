@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from ov_seg_ros.bench.machine import usable_cores
+from ov_seg_ros.bench.machine import machine_cores, usable_cores
 from ov_seg_ros.bench.machine_load import LoadMeter, load_warning
 from ov_seg_ros.bench.results import ResultFile
 from ov_seg_ros.bench.section import BenchOptions, Contest, Section
@@ -39,7 +39,7 @@ def run_suite(modules: Mapping[str, str], options: BenchOptions, file: ResultFil
     for name, module in modules.items():
         options.say(name)
         section, seconds, others = measure_section(name, partial(_load_contest, module), options)
-        warning = load_warning(others, usable_cores())
+        warning = load_warning(others, machine_cores())
         file.add(section, warning, seconds=seconds, cores_used_by_others=others)
         news = replace(section, missing=tuple(sentence for sentence in section.missing if sentence not in said))
         said |= set(section.missing)

@@ -115,7 +115,7 @@ def run_contest(contest: Contest, description: str | None, arguments: Sequence[s
     name = contest.__module__.rsplit(".", 1)[-1]
     try:
         use_cores(args.cores)
-        from ov_seg_ros.bench.machine import describe_machine, usable_cores
+        from ov_seg_ros.bench.machine import describe_machine, machine_cores
         from ov_seg_ros.bench.machine_load import load_warning
         from ov_seg_ros.bench.results import ResultFile
         from ov_seg_ros.bench.suite import measure_section
@@ -130,7 +130,7 @@ def run_contest(contest: Contest, description: str | None, arguments: Sequence[s
             )
     except OvSegError as error:
         parser.error(str(error))
-    warning = load_warning(others, usable_cores())
+    warning = load_warning(others, machine_cores())
     print(format_section(section, warning))
     if args.json:
         file = ResultFile(args.json, _about(args, options, machine))

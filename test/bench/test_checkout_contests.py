@@ -83,6 +83,9 @@ def test_training_backends(options):
     assert ours["backend"] == "tables"
     assert ours["step x tables"] == 1
     assert ours["step p50 ms"] > 0
+    step, batch = section.tables[-1].rows
+    assert (step["work"], batch["work"]) == ("training step", "making its batch")
+    assert section.measures["training_data_share"] == batch["x step"] > 0
 
 
 def test_the_suite_has_all_contests_and_takes_real_scans_where_they_are(tmp_path, monkeypatch, capsys):

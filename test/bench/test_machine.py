@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,10 @@ def test_machine_and_versions_are_json_and_name_what_matters():
 
 def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path):
     assert describe_commit(tmp_path) == {}
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        assert len(describe_commit(root)["commit"]) == 40
+        assert describe_commit(root / "test") == {}
 
 
 def test_what_others_used_is_all_less_our_own():
