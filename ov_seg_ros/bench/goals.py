@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 GOAL_CORES = 2
 """Cores of the machine that the bounds for a CPU are written for."""
+NOT_RUN = "its section was not run"
 MET, MISSED, NOT_MEASURED = "met", "missed", "not measured"
 
 
@@ -115,7 +116,7 @@ def judge(
     verdicts = []
     for goal in goals:
         if goal.section not in measures:
-            verdicts.append(Verdict(goal, None, NOT_MEASURED, "this section was not run"))
+            verdicts.append(Verdict(goal, None, NOT_MEASURED, NOT_RUN))
         elif (value := measures[goal.section].get(goal.measure)) is None:
             why = "; ".join(missing.get(goal.section, ())) or "this section measured no such figure"
             verdicts.append(Verdict(goal, None, NOT_MEASURED, why))

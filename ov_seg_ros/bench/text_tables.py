@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from ov_seg_ros.bench.goals import GOAL_CORES, MISSED, Verdict
+from ov_seg_ros.bench.goals import GOAL_CORES, MISSED, NOT_RUN, Verdict
 from ov_seg_ros.bench.section import Cell, Section, Table
 
 
@@ -42,14 +42,21 @@ def format_goals(verdicts: Sequence[Verdict], cores: int) -> str:
     measured = [v for v in verdicts if v.value is not None]
     lines += [_goal_cells(verdict) for verdict in measured]
     head = "== goals" + ("" if cores == GOAL_CORES else f" (bounds are for {GOAL_CORES} cores, measured on {cores})")
-    reasons: dict[str, list[str]] = {}
-    for verdict in verdicts:
-        if verdict.value is None:
-            reasons.setdefault(f"{verdict.goal.section}: {verdict.why}", []).append(verdict.goal.measure)
-    why = [f"-- not measured: {', '.join(names)} ({reason})" for reason, names in reasons.items()]
+    why = [*_unmeasured(verdicts)]
     busy = sorted({verdict.goal.section for verdict in measured if verdict.why})
     why += [f"!! measured while the machine was busy: {', '.join(busy)}"] if busy else []
     return "\n".join([head, *(align(lines, [True, True, False, True]) if measured else ()), *why])
+
+
+def _unmeasured(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Which goals have no figure, by reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        if verdict.value is None:
+            section = "" if verdict.why == NOT_RUN else verdict.goal.section
+            reasons.setdefault((section, verdict.why), []).append(verdict.goal.measure)
+    for (section, why), names in reasons.items():
+        yield f"-- not measured: {', '.join(names)} ({f'{section}: ' if section else ''}{why})"
 
 
 def _goal_cells(verdict: Verdict) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ov_seg_ros.bench.compare import CAUTION, compare_results
-from ov_seg_ros.bench.goals import GOALS, MET, MISSED, NOT_MEASURED, Goal, judge
+from ov_seg_ros.bench.goals import GOALS, MET, MISSED, NOT_MEASURED, NOT_RUN, Goal, judge
 from ov_seg_ros.bench.results import ResultFile, load_result, result_path
 from ov_seg_ros.bench.section import Section, Table
 from ov_seg_ros.bench.text_tables import format_cell, format_goals, format_section
@@ -40,7 +40,7 @@ def test_goals_are_met_missed_or_not_measured():
         (NOT_MEASURED, None),
         (NOT_MEASURED, None),
     ]
-    assert [v.why for v in found] == ["busy", "busy", "no tape measure", "this section was not run"]
+    assert [v.why for v in found] == ["busy", "busy", "no tape measure", NOT_RUN]
     assert not goals[0].holds(float("nan"))
     assert not goals[1].holds(float("nan"))
 
@@ -119,7 +119,7 @@ def test_goals_as_text():
         "== goals (bounds are for 2 cores, measured on 4)",
         "goal  bound     measured  verdict",
         "maps  <= 10 ms     12 ms  MISSED",
-        "-- not measured: gain (gpu: this section was not run)",
+        "-- not measured: gain (its section was not run)",
         "!! measured while the machine was busy: maps",
     ]
 
