@@ -39,7 +39,10 @@ def make_message(types: MessageTypes, name: str, /, **values: Any) -> Any:
         return message_type(**values)
     message = message_type()
     for field, value in values.items():  # setting a property copies once less than the constructor does
-        setattr(message, field, _as_array(value) if isinstance(value, np.ndarray) else value)
+        if isinstance(value, np.ndarray):
+            _set_array(message, field, value)
+        else:
+            setattr(message, field, value)
     return message
 
 
@@ -109,7 +112,11 @@ def split_rows(payload: NDArray[np.uint8], height: int, row_bytes: int, row_step
     return np.lib.stride_tricks.as_strided(payload, (height, row_bytes), (row_step, 1), writeable=False)
 
 
-def _as_array(values: NDArray[Any]) -> array[Any]:
-    result = array(values.dtype.char)
-    result.frombytes(np.ascontiguousarray(values).data.cast("B") if values.size else b"")
-    return result
+def _set_array(message: Any, field: str, values: NDArray[Any]) -> None:
+    """Fills an array of a rclpy message, in place where it can be: setting it copies it once more since Jazzy."""
+    present = getattr(message, field)
+    in_place = isinstance(present, array) and present.typecode == values.dtype.char and not present
+    target = present if in_place else array(values.dtype.char)
+    target.frombytes(np.ascontiguousarray(values).data.cast("B") if values.size else b"")
+    if not in_place:
+        setattr(message, field, target)

@@ -124,9 +124,9 @@ def record_dtype(fields: Sequence[CloudField], point_step: int, is_bigendian: bo
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": point_step})
 
 
-def all_finite(records: NDArray[Any]) -> bool:
-    """Whether no float of a structured (N,) array is NaN or infinite."""
-    names = records.dtype.names or ()
+def all_finite(records: NDArray[Any], names: Sequence[str] | None = None) -> bool:
+    """Whether no float of a structured (N,) array, or of the fields named, is NaN or infinite."""
+    names = (records.dtype.names or ()) if names is None else names
     return all(np.isfinite(records[name]).all() for name in names if records.dtype[name].base.kind == "f")
 
 
@@ -176,14 +176,18 @@ def pack_cloud(
     stamp_ns: int,
     frame_id: str,
     is_bigendian: bool = False,
+    is_dense: bool | None = None,
 ) -> CloudBuffer:
-    """Wraps contiguous records (N,) of ``record_dtype(fields, ...)`` as a cloud of (height, width)."""
+    """Wraps contiguous records (N,) of ``record_dtype(fields, ...)`` as a cloud of (height, width).
+
+    ``is_dense`` None: look at every float; a caller that knows says so.
+    """
     return CloudBuffer(
         height=shape[0],
         width=shape[1],
         fields=fields,
         point_step=records.dtype.itemsize,
-        is_dense=all_finite(records),
+        is_dense=all_finite(records) if is_dense is None else is_dense,
         data=records.view(np.uint8).reshape(-1) if records.size else np.zeros(0, np.uint8),
         stamp_ns=stamp_ns,
         frame_id=frame_id,

@@ -6,7 +6,8 @@ Encoders return a ``CloudBuffer``; its ``to_message(types)`` makes the message.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ov_seg_ros.messages.cloud_buffer import (
     DATATYPES,
     CloudBuffer,
     CloudField,
+    all_finite,
     encode_cloud,
     pack_cloud,
     record_dtype,
@@ -44,6 +46,8 @@ PROFILES = ("full", "xyzcpe")
 
 _UINT8, _FLOAT32 = 2, 7
 _LABEL_FIELDS = {"probability": _FLOAT32, "entropy": _FLOAT32, "class_id": _UINT8}
+_BLOCK = 8192
+"""Points that are written at a time: input, output and labels of a block stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,14 @@ class DecodedCloud:
 
     def __len__(self) -> int:
         return len(self.cloud)
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether no float of any field is NaN or infinite, and all coordinates fit into float32."""
+        read = {"x", "y", "z", _intensity_name(self.fields)}
+        rest = [name for name in self.fields.dtype.names or () if name not in read]
+        known = np.isfinite(self.cloud.points).all() and np.isfinite(self.cloud.intensity).all()
+        return bool(known and all_finite(self.fields, rest))
 
 
 def decode_pointcloud2(msg: Any) -> DecodedCloud:
@@ -124,7 +136,7 @@ def encode_segmentation(
     _check_length(decoded, len(segmented))
     labels = {name: getattr(segmented, name) for name in _LABEL_FIELDS}
     if profile == "xyzcpe":
-        return _encode_xyzcpe(decoded, labels)
+        return _encode_xyzcpe(decoded, labels, _labels_keep_dense(decoded, segmented))
     if profile != "full":
         raise ConfigError(f"unknown output profile {profile!r}; known: {', '.join(PROFILES)}")
     taken = sorted({field.name for field in decoded.layout} & set(_LABEL_FIELDS))
@@ -135,13 +147,9 @@ def encode_segmentation(
         )
     layout, point_step = _append_label_fields(decoded)
     records = np.zeros(len(decoded), record_dtype(layout, point_step, decoded.is_bigendian))
-    if len(decoded):
-        _as_rows(records)[:, : decoded.fields.dtype.itemsize] = _as_rows(decoded.fields)
-    for name, values in labels.items():
-        records[name] = values
-    return pack_cloud(
-        records, layout, decoded.shape, decoded.cloud.stamp_ns, decoded.cloud.frame_id, decoded.is_bigendian
-    )
+    _write_labelled(records, decoded.fields, labels)
+    cloud, is_dense = decoded.cloud, None if taken else _labels_keep_dense(decoded, segmented)
+    return pack_cloud(records, layout, decoded.shape, cloud.stamp_ns, cloud.frame_id, decoded.is_bigendian, is_dense)
 
 
 def encode_visualization(decoded: DecodedCloud, class_id: NDArray[np.uint8], colors: NDArray[np.uint8]) -> CloudBuffer:
@@ -160,10 +168,12 @@ def encode_visualization(decoded: DecodedCloud, class_id: NDArray[np.uint8], col
         raise InputError(f"colors must be (256, 3), got {colors.shape}")
     red, green, blue = colors.astype(np.uint32).T
     packed = (red << 16 | green << 8 | blue).view(np.float32)
-    x, y, z = decoded.cloud.points.T
-    cloud = decoded.cloud
-    buffer = encode_cloud({"x": x, "y": y, "z": z, "rgb": packed[class_id]}, cloud.stamp_ns, cloud.frame_id)
-    return replace(buffer, height=decoded.shape[0], width=decoded.shape[1])
+    layout = tuple(CloudField(name, 4 * i, _FLOAT32) for i, name in enumerate(("x", "y", "z", "rgb")))
+    records = np.empty(len(decoded), record_dtype(layout, 16, is_bigendian=False))
+    _write_points(records, decoded.cloud)
+    records["rgb"] = packed[class_id]
+    is_dense = decoded.is_dense or None
+    return pack_cloud(records, layout, decoded.shape, decoded.cloud.stamp_ns, decoded.cloud.frame_id, False, is_dense)
 
 
 def encode_filtered(
@@ -187,13 +197,12 @@ def encode_filtered(
     listed = np.zeros(256, np.bool_)
     listed[list(class_ids)] = True
     removed = listed[segmented.class_id] & (segmented.probability > min_probability)
-    if decoded.fields.dtype.itemsize:
-        rows = _as_rows(decoded.fields)[~removed]
-        records = rows.reshape(-1).view(decoded.fields.dtype) if len(rows) else decoded.fields[:0]
-    else:
-        records = decoded.fields
-    cloud = decoded.cloud
-    return pack_cloud(records, decoded.layout, (1, len(records)), cloud.stamp_ns, cloud.frame_id, decoded.is_bigendian)
+    size, cloud = decoded.fields.dtype.itemsize, decoded.cloud
+    records = decoded.fields[:0]
+    if len(decoded) and not removed.all():
+        records = _chunks(decoded.fields, 0, size)[~removed].view(decoded.fields.dtype)
+    shape, is_dense = (1, len(records)), decoded.is_dense or None
+    return pack_cloud(records, decoded.layout, shape, cloud.stamp_ns, cloud.frame_id, decoded.is_bigendian, is_dense)
 
 
 def _check_layout(layout: tuple[CloudField, ...], point_step: int | None, what: str) -> None:
@@ -206,32 +215,40 @@ def _check_layout(layout: tuple[CloudField, ...], point_step: int | None, what: 
 
 
 def _read_points(records: NDArray[Any], layout: tuple[CloudField, ...], what: str) -> NDArray[np.float32]:
-    points = np.empty((len(records), 3), np.float32)
     if not len(records):
-        return points
+        return np.zeros((0, 3), np.float32)
     names = [field.name for field in layout]
-    for axis, name in enumerate("xyz"):
+    for name in "xyz":
         if names.count(name) != 1:
             problem = "stands twice" if name in names else "is missing"
             raise InputError(f"{what}: field {name!r} {problem}; it has the fields {', '.join(names) or 'none'}")
         if records.dtype[name].shape:
             raise InputError(f"{what}: field {name!r} must have one element per point, got {records.dtype[name].shape}")
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # a float64 beyond float32 becomes infinite: invalid by REP-117
+    x, y, z = (layout[names.index(name)].offset for name in "xyz")
+    if (y, z) == (x + 4, x + 8) and all(records.dtype[name] == np.float32 for name in "xyz"):
+        return _chunks(records, x, x + 12).copy().view(np.float32).reshape(-1, 3)
+    points = np.empty((len(records), 3), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes infinite: invalid by REP-117
+        for axis, name in enumerate("xyz"):
             points[:, axis] = records[name]
     return points
 
 
+def _intensity_name(records: NDArray[Any]) -> str | None:
+    """The field the intensity is read from."""
+    names = records.dtype.names or ()
+    return next((name for name in INTENSITY_NAMES if name in names and not records.dtype[name].shape), None)
+
+
 def _read_intensity(records: NDArray[Any]) -> NDArray[np.float32]:
-    for name in INTENSITY_NAMES:
-        if name in (records.dtype.names or ()) and not records.dtype[name].shape:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return records[name].astype(np.float32)
-    return np.zeros(len(records), np.float32)
+    name = _intensity_name(records)
+    if name is None:
+        return np.zeros(len(records), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return records[name].astype(np.float32)
 
 
-def _encode_xyzcpe(decoded: DecodedCloud, labels: dict[str, NDArray[Any]]) -> CloudBuffer:
+def _encode_xyzcpe(decoded: DecodedCloud, labels: dict[str, NDArray[Any]], is_dense: bool | None) -> CloudBuffer:
     layout = (
         *(CloudField(name, 4 * axis, _FLOAT32) for axis, name in enumerate("xyz")),
         CloudField("class_id", 12, _UINT8),
@@ -239,11 +256,10 @@ def _encode_xyzcpe(decoded: DecodedCloud, labels: dict[str, NDArray[Any]]) -> Cl
         CloudField("entropy", 17, _FLOAT32),
     )
     records = np.zeros(len(decoded), record_dtype(layout, 21, is_bigendian=False))
-    for axis, name in enumerate("xyz"):
-        records[name] = decoded.cloud.points[:, axis]
+    _write_points(records, decoded.cloud)
     for name, values in labels.items():
         records[name] = values
-    return pack_cloud(records, layout, decoded.shape, decoded.cloud.stamp_ns, decoded.cloud.frame_id)
+    return pack_cloud(records, layout, decoded.shape, decoded.cloud.stamp_ns, decoded.cloud.frame_id, is_dense=is_dense)
 
 
 def _append_label_fields(decoded: DecodedCloud) -> tuple[tuple[CloudField, ...], int]:
@@ -268,9 +284,34 @@ def _append_label_fields(decoded: DecodedCloud) -> tuple[tuple[CloudField, ...],
     return tuple(kept), -(-end // 4) * 4
 
 
-def _as_rows(records: NDArray[Any]) -> NDArray[np.uint8]:
-    """(N, point_step) uint8 view of contiguous records."""
-    return records.view(np.uint8).reshape(len(records), records.dtype.itemsize)
+def _write_points(records: NDArray[Any], cloud: PointCloud) -> None:
+    """Copies the coordinates into records that begin with x, y, z as float32."""
+    if len(cloud):
+        _chunks(records, 0, 12)[:] = np.ascontiguousarray(cloud.points, "<f4").view("V12")[:, 0]
+
+
+def _write_labelled(records: NDArray[Any], fields: NDArray[Any], labels: dict[str, NDArray[Any]]) -> None:
+    """Copies whole input records to the start of the longer ``records``, and the labels to their fields."""
+    if not len(records):
+        return
+    pairs = [(_chunks(records, 0, fields.dtype.itemsize), _chunks(fields, 0, fields.dtype.itemsize))]
+    pairs += [(records[name], values) for name, values in labels.items()]
+    for begin in range(0, len(records), _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        for target, source in pairs:
+            target[block] = source[block]
+
+
+def _labels_keep_dense(decoded: DecodedCloud, segmented: SegmentedCloud) -> bool | None:
+    """True if input and labels have no NaN; None if the labelled cloud has to be looked at."""
+    finite = np.isfinite(segmented.probability).all() and np.isfinite(segmented.entropy).all()
+    return True if finite and decoded.is_dense else None
+
+
+def _chunks(records: NDArray[Any], begin: int, end: int) -> NDArray[Any]:
+    """Bytes [begin, end) of contiguous records, one (N,) void per record: NumPy copies these as a whole, fast."""
+    rows = records.view(np.uint8).reshape(len(records), records.dtype.itemsize)
+    return rows[:, begin:end].view(f"V{end - begin}")[:, 0]
 
 
 def _check_length(decoded: DecodedCloud, labels: int) -> None:

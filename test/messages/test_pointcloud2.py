@@ -54,6 +54,12 @@ def label(count: int) -> SegmentedCloud:
     )
 
 
+def _types() -> Any:
+    """Message classes that are plain objects."""
+    names = ("sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/PointField", "std_msgs/msg/Header")
+    return dict.fromkeys((*names, "builtin_interfaces/msg/Time"), SimpleNamespace)
+
+
 def velodyne(count: int = 5) -> CloudBuffer:
     rng = np.random.default_rng(0)
     fields = {name: rng.normal(size=count).astype(np.float32) for name in ("x", "y", "z", "intensity")}
@@ -282,6 +288,28 @@ class TestEncode:
             CloudField("entropy", 17, FLOAT32),
         )
 
+    @pytest.mark.parametrize("point_step", [13, 16, 22])
+    def test_a_scan_of_many_blocks(self, point_step: int) -> None:
+        count = 20_000
+        data = np.random.default_rng(1).integers(0, 60, (count, point_step), np.uint8)
+        decoded = decode_pointcloud2(make_message(XYZ, data.tobytes(), width=count, point_step=point_step))
+        labels = label(count)
+        buffer = encode_segmentation(decoded, labels)
+        rows = buffer.data.reshape(count, buffer.point_step)
+        np.testing.assert_array_equal(rows[:, :point_step], data)
+        again = decode_pointcloud2(buffer.to_message(_types()))
+        np.testing.assert_array_equal(again.fields["class_id"], labels.class_id)
+        np.testing.assert_array_equal(again.fields["entropy"], labels.entropy)
+
+    def test_coordinates_that_lie_together_are_read_like_scattered_ones(self) -> None:
+        rng = np.random.default_rng(2)
+        columns = {name: rng.normal(size=100).astype(np.float32) for name in ("i", "x", "y", "z", "x2", "y2", "z2")}
+        together = decode_pointcloud2(encode_cloud(columns).to_message(_types())).cloud.points
+        apart = {name: columns[name] for name in ("z", "x2", "x", "y2", "y")}
+        np.testing.assert_array_equal(
+            together, decode_pointcloud2(encode_cloud(apart).to_message(_types())).cloud.points
+        )
+
     def test_is_dense(self) -> None:
         for bad, dense in ((0.0, True), (np.nan, False), (np.inf, False)):
             x = np.array([1, bad], np.float32)
@@ -290,6 +318,21 @@ class TestEncode:
             decoded = decode_pointcloud2(make_message(XYZ, np.stack([x] * 3, 1).tobytes(), width=2, point_step=12))
             assert encode_segmentation(decoded, label(2)).is_dense is dense
             assert encode_segmentation(decoded, label(2), "xyzcpe").is_dense is dense
+
+    @pytest.mark.parametrize("spoilt", ["x", "intensity", "t", "probability", "entropy", None])
+    def test_is_dense_looks_at_every_field(self, spoilt: str | None) -> None:
+        columns = {name: np.ones(3, np.float32) for name in ("x", "y", "z", "intensity", "t")}
+        labels = SegmentedCloud(np.zeros(3, np.uint8), np.ones(3, np.float32), np.zeros(3, np.float32))
+        if spoilt:
+            (columns if spoilt in columns else vars(labels))[spoilt][1] = np.nan
+        decoded = decode_pointcloud2(encode_cloud(columns).to_message(_types()))
+        of_labels = spoilt in ("probability", "entropy")
+        assert decoded.is_dense is (spoilt is None or of_labels)
+        assert encode_segmentation(decoded, labels).is_dense is (spoilt is None)
+        assert encode_segmentation(decoded, labels, "xyzcpe").is_dense is (spoilt in (None, "intensity", "t"))
+        assert encode_filtered(decoded, labels, []).is_dense is decoded.is_dense
+        shown = encode_visualization(decoded, labels.class_id, np.zeros((256, 3), np.uint8))
+        assert shown.is_dense is (spoilt != "x")
 
     def test_labelled_input_is_refused_or_relabelled(self, types: Any) -> None:
         first, second = label(5), label(6)
