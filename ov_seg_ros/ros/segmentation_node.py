@@ -17,6 +17,7 @@ from ov_seg_ros.ros.diagnostics import WARN
 from ov_seg_ros.ros.diagnostics_publisher import DiagnosticsPublisher, Status
 from ov_seg_ros.ros.parameter_schema import ParameterSchema
 from ov_seg_ros.ros.parameters import NodeParameters, change_parameter, declare_parameters
+from ov_seg_ros.ros.process_memory import keep_freed_memory
 from ov_seg_ros.ros.segmentation_session import SegmentationSession
 
 NAME = "segmentation_node"
@@ -178,6 +179,7 @@ def main(args: Sequence[str] | None = None, segmenter_factory: SegmenterFactory 
         Exit code: 0 after an orderly end, 1 if the node could not start (the reason is in the log).
     """
     node = None
+    keep_freed_memory()
     try:
         rclpy.init(args=None if args is None else list(args))
         node = SegmentationNode(segmenter_factory)
