@@ -21,11 +21,12 @@ OLD_STAMPS_S = 60.0
 class ScanCounters:
     """Where the scans went. Every field has one writer (named), so that no lock is needed.
 
-    ``scans_in`` = labelled + dropped + unwanted + bad + those in work.
+    ``scans_in`` = labelled + dropped + unwanted + bad + those in work. Scans that never reached the node are in
+    ``NodeReport.missed``.
 
     Attributes:
-        scans_in: clouds received (executor).
-        scans_unwanted: received while nobody subscribed to an output; not decoded (executor).
+        scans_in: clouds that came (executor).
+        scans_unwanted: came while nobody subscribed to an output; not decoded (executor).
         scans_labelled: published (worker).
         points: in them (worker).
         bad_messages: could not be decoded or labelled (worker).
@@ -71,6 +72,7 @@ class NodeReport:
         silence_s: seconds since the latest cloud, None before the first.
         subscribers: of all outputs.
         counters, dropped, timing: of the scans.
+        missed: clouds that were published but never came, as far as the middleware numbers them.
         transport_ms: from publication to reception of a cloud, None if unknown.
         has_large_data: whether this process runs with a transport for large messages.
         facts: provider, model, classes ..., passed on as they are.
@@ -86,6 +88,7 @@ class NodeReport:
     subscribers: int = 0
     counters: ScanCounters = field(default_factory=ScanCounters)
     dropped: int = 0
+    missed: int = 0
     timing: Timing = field(default_factory=Timing)
     transport_ms: float | None = None
     has_large_data: bool = False
@@ -114,6 +117,7 @@ def values(report: NodeReport) -> dict[str, str]:
         "scans_labelled": counters.scans_labelled,
         "scans_dropped": report.dropped,
         "scans_unwanted": counters.scans_unwanted,
+        "scans_missed": report.missed,
         "points": counters.points,
         "bad_messages": counters.bad_messages,
         "last_bad_reason": counters.last_bad_reason,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import builtin_interfaces.msg
@@ -12,7 +12,6 @@ import std_msgs.msg
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from ov_seg_ros.core.data_types import CameraImage, SegmentedCloud
 from ov_seg_ros.core.label_space import LabelSpace
@@ -27,7 +26,7 @@ from ov_seg_ros.messages.pointcloud2 import (
 )
 from ov_seg_ros.refinement.refined_segmenter import STAGE as REFINEMENT
 from ov_seg_ros.ros.parameters import NodeParameters
-from ov_seg_ros.ros.qos import LATCHED, output_qos
+from ov_seg_ros.ros.qos import LATCHED, create_output
 
 MESSAGE_TYPES: Mapping[str, Any] = {
     "builtin_interfaces/msg/Time": builtin_interfaces.msg.Time,
@@ -42,29 +41,38 @@ STAGES = ("decode", "preprocess", "inference", "postprocess", REFINEMENT, "encod
 class Outputs:
     """The publishers of one configured node."""
 
-    def __init__(self, node: Node, parameters: NodeParameters, label_space: LabelSpace) -> None:
+    def __init__(
+        self, node: Node, parameters: NodeParameters, label_space: LabelSpace, on_readers: Callable[[], None]
+    ) -> None:
         """Creates the publishers.
 
         Args:
             node: their owner.
             parameters: profile, filter, cameras.
             label_space: of the student.
+            on_readers: called in the executor's thread when somebody subscribes to a cloud or an overlay, or leaves;
+                only if ``tells_readers``.
         """
         self._node = node
         self._label_space = label_space
-        cloud = sensor_msgs.msg.PointCloud2
-        self._segmentation = self._publisher(cloud, "~/output/pointcloud/segmentation")
-        self._visualization = self._publisher(cloud, "~/output/pointcloud/visualization")
-        self._filtered = self._publisher(cloud, "~/output/pointcloud/filtered")
+        self._on_readers = on_readers
+        self._is_told: list[bool] = []
+        self._segmentation = self._cloud_publisher("segmentation")
+        self._visualization = self._cloud_publisher("visualization")
+        self._filtered = self._cloud_publisher("filtered")
         self._overlays = {
-            name: self._publisher(sensor_msgs.msg.Image, f"~/output/image/overlay/{name}")
+            name: self._watched_publisher(sensor_msgs.msg.Image, f"~/output/image/overlay/{name}")
             for name in parameters.cameras
         }
-        number = std_msgs.msg.Float64
         stages = [name for name in STAGES if name != REFINEMENT or parameters.refinement != "none"]
-        self._stages = {name: self._publisher(number, f"~/debug/processing_time/{name}_ms") for name in stages}
-        self._latency = self._publisher(number, "~/debug/pipeline_latency_ms")
+        self._stages = {name: self._number_publisher(f"~/debug/processing_time/{name}_ms") for name in stages}
+        self._latency = self._number_publisher("~/debug/pipeline_latency_ms")
         self.change_parameters(parameters)
+
+    @property
+    def tells_readers(self) -> bool:
+        """Whether nobody comes or goes without ``on_readers`` being called; else ask for the subscribers."""
+        return all(self._is_told)
 
     def change_parameters(self, parameters: NodeParameters) -> None:
         """Takes over what may change while the node runs."""
@@ -122,9 +130,16 @@ class Outputs:
         for publisher in (*every, *self._overlays.values(), *self._stages.values()):
             self._node.destroy_publisher(publisher)
 
-    def _publisher(self, message_type: Any, topic: str) -> Publisher:
-        overrides = QoSOverridingOptions.with_default_policies()
-        return self._node.create_publisher(message_type, topic, output_qos(), qos_overriding_options=overrides)
+    def _cloud_publisher(self, name: str) -> Publisher:
+        return self._watched_publisher(sensor_msgs.msg.PointCloud2, f"~/output/pointcloud/{name}")
+
+    def _watched_publisher(self, message_type: Any, topic: str) -> Publisher:
+        publisher, is_told = create_output(self._node, message_type, topic, self._on_readers)
+        self._is_told.append(is_told)
+        return publisher
+
+    def _number_publisher(self, topic: str) -> Publisher:
+        return create_output(self._node, std_msgs.msg.Float64, topic)[0]
 
 
 class LabelInfoPublisher:
