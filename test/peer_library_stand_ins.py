@@ -12,6 +12,9 @@ from itertools import product
 from types import ModuleType, SimpleNamespace
 
 import pytest
+
+pytest.importorskip("torch", reason="contests compare with torch")
+
 import torch
 from torch import Tensor, nn
 

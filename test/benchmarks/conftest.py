@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="cases are made by the training side")
-
-from benchmarks.peers.case import Case
-from benchmarks.peers.case_maker import make_case
 from ov_seg_ros.core.data_types import PointCloud
-from training.student.minkunet import NetworkConfig
+
+if TYPE_CHECKING:
+    from benchmarks.peers.case import Case
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Threads that wait for each other make small cases slow on a busy machine."""
+    torch = pytest.importorskip("torch", reason="cases are made by the training side")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -33,5 +33,8 @@ def small_cloud() -> PointCloud:
 @pytest.fixture(scope="session")
 def case(small_cloud: PointCloud, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Three levels, a block with a shortcut and one without."""
+    from benchmarks.peers.case_maker import make_case
+    from training.student.minkunet import NetworkConfig
+
     config = NetworkConfig(4, (8, 8), (12, 8), (2, 1), (1, 2))
     return make_case(tmp_path_factory.mktemp("case"), "tiny", config, small_cloud, 0.1, "random")

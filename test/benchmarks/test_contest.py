@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="contests compare with torch")
+
 from benchmarks.peers.case import Case
 from benchmarks.peers.contest import Outcome, hold_contest, relative_error
 from benchmarks.peers.entrants import GEMM_ONLY, ONNX_RUNTIME, Entrant

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="contests compare with torch")
+
 from benchmarks import forward
 from benchmarks.peers.contest import Outcome
 from benchmarks.peers.entrants import COMPILED, COPY, ENTRANTS, FLOORS, GEMM_ONLY, GEMM_PEAK, ONNX_RUNTIME, Entrant

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import peer_library_stand_ins
 import pytest
+
+pytest.importorskip("torch", reason="contests compare with torch")
+
 import torch
 
 from benchmarks.peers import minkowski_engine_peer, open3d_peer, spconv_peer, torch_tables, torchsparse_peer
 from benchmarks.peers.case import Case
+from benchmarks.peers.compiled import Compiled
 from benchmarks.peers.contest import TOLERANCE, relative_error
 from benchmarks.peers.library import find_positions
 from benchmarks.peers.onnx_runtime import OnnxRuntime
@@ -30,7 +34,7 @@ def check(make: Callable[[Case, int], Any], case: Case) -> None:
         assert relative_error(contender.logits(contender.run()), reference) < TOLERANCE / 5
 
 
-@pytest.mark.parametrize("make", [OnnxRuntime, TorchTables, torch_tables.folded])
+@pytest.mark.parametrize("make", [Compiled, OnnxRuntime, TorchTables, torch_tables.folded])
 def test_ours(make: Callable[[Case, int], Any], case: Case) -> None:
     check(make, case)
 

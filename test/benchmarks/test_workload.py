@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="contests compare with torch")
+
 from benchmarks.peers.case import Case
 from benchmarks.peers.floors import GemmOnly
 from benchmarks.peers.workload import Workload, count_work, level_rows, shapes_of, stride_rows
