@@ -13,21 +13,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.peers.case import MODEL
-from benchmarks.peers.case_maker import make_case
-from benchmarks.peers.ranking import VOXEL_SIZES
 from ov_seg_ros.bench.engines import load_engines
 from ov_seg_ros.bench.rounds import take_turns
 from ov_seg_ros.bench.scans import BenchScan
-from ov_seg_ros.bench.section import BenchOptions, Section, Table
+from ov_seg_ros.bench.section import BenchOptions, Cell, Section, Table
 from ov_seg_ros.bench.spread import paired_ratio, summarize
 from ov_seg_ros.bench.stages import LABELS, stage_rows, staged
 from ov_seg_ros.commands.bench import run_contest
-from training.student.minkunet import NETWORKS
+from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.core.point_features import GEOMETRY
+from ov_seg_ros.core.student_description import StudentDescription
+from ov_seg_ros.core.voxels import VoxelGrid
+from training.export import export_student
+from training.student.minkunet import NETWORKS, MinkUNet
 
 CONTENDERS, QUICK_CONTENDERS = ("small", "minkunet18", "minkunet34c"), ("small",)
+MOST_ROUNDS = 5
+VOXEL_SIZES = {32: 0.1, 64: 0.05}
+"""Metres, by beams."""
+RANGE_MIN, RANGE_MAX, NUM_CLASSES = (-120.0, -120.0, -30.0), (120.0, 120.0, 30.0), 16
 Times = dict[tuple[str, str], list[dict[str, float]]]
 
 
@@ -39,7 +47,7 @@ def contest(options: BenchOptions) -> Section:
         times, absent = measure(scan, names, options)
         missing |= dict.fromkeys(absent)
         measures |= gpu_figures(scan.beams, times)
-        rows = stage_rows({f"{name}, {provider}": times[name, provider] for name, provider in times}, "network")
+        rows = tuple(row for name in names for row in network_rows(name, times))
         tables.append(
             Table(f"{scan.name} beams: {len(scan):,} points, voxels of {VOXEL_SIZES[scan.beams]} m, fp32", rows)
         )
@@ -59,12 +67,28 @@ def measure(scan: BenchScan, names: Sequence[str], options: BenchOptions) -> tup
     contenders, missing = {}, {}
     for name in names:
         options.say(f"  {name}, {scan.name} beams")
-        folder = options.scratch / f"{scan.beams}_{name}"
-        make_case(folder, name, NETWORKS[name], scan.cloud, VOXEL_SIZES[scan.beams], scan.name)
-        engines = load_engines(replace(options, model=folder / MODEL))
+        path = options.scratch / f"{name}_{scan.beams}.onnx"
+        write_student(name, VOXEL_SIZES[scan.beams], path)
+        engines = load_engines(replace(options, model=path))
         missing |= dict.fromkeys(engines.missing)
         contenders |= {(name, provider): staged(s, scan) for provider, s in engines.segmenters.items()}
-    return take_turns(contenders, options.rounds), tuple(missing)
+    return take_turns(contenders, min(options.rounds, MOST_ROUNDS)), tuple(missing)
+
+
+def network_rows(name: str, times: Times) -> list[dict[str, Cell]]:
+    """A row per provider of one network, compared with the first of them."""
+    mine = {provider: rows for (network, provider), rows in times.items() if network == name}
+    return [{"network": name, **row} for row in stage_rows(mine, "provider")]
+
+
+def write_student(name: str, voxel_size: float, path: Path) -> None:
+    """Exports a network of ``NETWORKS`` with seeded random weights."""
+    config = NETWORKS[name]
+    grid = VoxelGrid("cartesian", (voxel_size,) * 3, RANGE_MIN, RANGE_MAX)
+    space = LabelSpace(name, tuple(f"class {i}" for i in range(NUM_CLASSES)), ((128, 128, 128),) * NUM_CLASSES)
+    torch.manual_seed(0)
+    network = MinkUNet(config, len(GEOMETRY), NUM_CLASSES).eval()
+    export_student(network, StudentDescription(name, space, grid, GEOMETRY, config.num_levels), path)
 
 
 def gpu_figures(beams: int, times: Times) -> dict[str, float]:

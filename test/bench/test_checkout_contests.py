@@ -58,7 +58,7 @@ def test_networks(options, monkeypatch):
     monkeypatch.setattr(engines, "PROVIDERS", ("CPUExecutionProvider",))
     section = networks.contest(options)
     (row,) = section.tables[0].rows
-    assert row["network"] == "small, CPUExecutionProvider"
+    assert (row["network"], row["provider"]) == ("small", "CPUExecutionProvider")
     assert row["p50 ms"] > row["inference"] > 0
     assert section.measures == {}
 
