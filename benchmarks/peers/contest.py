@@ -39,7 +39,8 @@ class Outcome:
         cpu_ms: processor time of all its threads in the same rounds.
         error: largest error of a logit in any round, relative to the largest right logit; None without logits.
         peak_mib: most memory in use above that before loading network and scan.
-        process_mib: the same with interpreter and libraries.
+        held_mib: memory in use after the last run, above the same.
+        process_mib: the peak with interpreter and libraries.
         reason: why there is no time, in a sentence; "" if there is one.
     """
 
@@ -48,6 +49,7 @@ class Outcome:
     cpu_ms: list[float | None] = field(default_factory=list)
     error: float | None = None
     peak_mib: float | None = None
+    held_mib: float | None = None
     process_mib: float | None = None
     reason: str = ""
 
@@ -159,6 +161,7 @@ class _Player:
         outcome = self.outcome
         outcome.process_mib = answer["peak_mib"]
         outcome.peak_mib = answer["peak_mib"] - answer["before_mib"]
+        outcome.held_mib = answer["held_mib"] - answer["before_mib"]
         if counts:
             outcome.ms.append(answer["ms"])
             outcome.cpu_ms.append(answer["cpu_ms"])

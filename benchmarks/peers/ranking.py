@@ -16,7 +16,7 @@ from ov_seg_ros.bench.spread import median, paired_ratio, summarize
 GOAL_NETWORK = "minkunet18"
 VOXEL_SIZES = {32: 0.1, 64: 0.05}
 """Metres, by beams."""
-SHOWN = ("contender", "p50 ms", "spread %", "x floor", "GFLOP/s", "cores", "error", "peak MiB", "n")
+SHOWN = ("contender", "p50 ms", "spread %", "x floor", "GFLOP/s", "cores", "error", "peak MiB", "held MiB", "n")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def as_section(found: Sequence[Found], command: str = "") -> Section:
     notes = (
         "x floor: how many times the time of the matrix products alone, paired round by round",
         "cores: processor time / time; GFLOP/s: multiply-adds of true neighbours only, two operations each",
-        "error: largest error of a logit / largest logit; peak MiB: above the process before network and scan",
-        "n: rounds; who is far behind after the first leaves early",
+        "error: largest error of a logit / largest logit; n: rounds; who is far behind after the first leaves early",
+        "peak and held MiB: at most (loading included) and after a run, above the process before network and scan",
         *_goal_notes(found),
     )
     return Section(
@@ -133,6 +133,7 @@ def _row(outcome: Outcome, found: Found) -> dict[str, Cell]:
     row: dict[str, Cell] = {"contender": outcome.entrant.name, "role": outcome.entrant.role}
     row |= {"network": found.setting.network, "scan": found.setting.scan.name, "threads": found.setting.threads}
     row |= {"error": outcome.error, "peak MiB": outcome.peak_mib, "process MiB": outcome.process_mib}
+    row["held MiB"] = outcome.held_mib
     if not outcome.ms:
         return row
     floor = found.of(GEMM_ONLY)

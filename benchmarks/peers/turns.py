@@ -89,6 +89,7 @@ def _turn(contender: Any, path: Path) -> dict[str, Any]:
     result = contender.run()
     end, cpu_end = time.perf_counter(), time.process_time()
     answer = {"ms": 1e3 * (end - begin), "cpu_ms": 1e3 * (cpu_end - cpu_begin), "peak_mib": peak_mib()}
+    answer["held_mib"] = resident_mib()
     logits = contender.logits(result)
     if logits is not None:
         np.save(path, logits)

@@ -97,7 +97,8 @@ def test_the_exported_student_is_right_and_timed(outcomes: dict[str, Outcome]) -
     assert ours.error < 2e-6
     assert ours.process_mib is not None
     assert ours.peak_mib is not None
-    assert 0 <= ours.peak_mib < ours.process_mib
+    assert ours.held_mib is not None
+    assert 0 <= ours.held_mib <= ours.peak_mib < ours.process_mib
 
 
 def test_a_floor_has_times_and_no_error(outcomes: dict[str, Outcome]) -> None:

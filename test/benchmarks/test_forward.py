@@ -29,7 +29,7 @@ NO_POINTS = PointCloud(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
 
 
 def outcome(entrant: Entrant, *ms: float | None, error: float | None = 1e-7, reason: str = "") -> Outcome:
-    return Outcome(entrant, list(ms), list(ms), error, 10.0, 100.0, reason)
+    return Outcome(entrant, list(ms), list(ms), error, 10.0, 5.0, 100.0, reason)
 
 
 def found(*outcomes: Outcome, network: str = "minkunet18", beams: int = 32, threads: int = 2) -> Found:
