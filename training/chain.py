@@ -56,7 +56,7 @@ class Chain:
     part: Shard
     processes: int = 1
     device: str = "auto"
-    backend: str = "tables"
+    backend: str = "auto"
     progress: Progress = silent
     data: Path | None = None
 

@@ -13,7 +13,8 @@ from numba import carray, njit
 
 from ov_seg_ros.kernels.addresses import float32_at, int64_at
 from ov_seg_ros.kernels.atomics import fetch_add, load_acquire, wait_until
-from ov_seg_ros.kernels.gemm_tile import HOST_SHAPE, multiply_rows
+from ov_seg_ros.kernels.gemm_tile import multiply_rows
+from ov_seg_ros.kernels.tile_shapes import HOST_SHAPE
 
 STEP_FIELDS = np.dtype(
     [

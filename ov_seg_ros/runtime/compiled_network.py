@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.pyramid import Pyramid
-from ov_seg_ros.kernels.gemm_tile import COLUMN_STEP
 from ov_seg_ros.kernels.program import new_counters, run_program
 from ov_seg_ros.kernels.thread_team import ThreadTeam
+from ov_seg_ros.kernels.tile_shapes import COLUMN_STEP
 from ov_seg_ros.runtime.buffer_plan import Placement, padded, plan_buffers
 from ov_seg_ros.runtime.compiled_program import ALIGNMENT, CompiledProgram, aligned_empty
 from ov_seg_ros.runtime.network_plan import Features, plan_network

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.pyramid import Pyramid
-from ov_seg_ros.kernels.gemm_tile import COLUMN_STEP, panel_widths
 from ov_seg_ros.kernels.program import PANEL_FIELDS, STEP_FIELDS, TERM_FIELDS
+from ov_seg_ros.kernels.tile_shapes import COLUMN_STEP, panel_widths
 from ov_seg_ros.runtime.buffer_plan import BufferPlan, padded
 from ov_seg_ros.runtime.network_plan import RowList, Step, Term
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from ov_seg_ros.kernels.gemm_tile import AVX2, AVX512, COLUMN_STEP, NEON, SHAPES, SSE, multiply_rows, panel_widths
+from ov_seg_ros.kernels.gemm_tile import multiply_rows
+from ov_seg_ros.kernels.tile_shapes import AVX2, AVX512, COLUMN_STEP, NEON, SHAPES, SSE, panel_widths
 
 CASES = [(i, width) for i, shape in enumerate(SHAPES) for width in range(COLUMN_STEP, shape.panel + 1, COLUMN_STEP)]
 

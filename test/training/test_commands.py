@@ -226,7 +226,11 @@ MISTAKES = [
     ("train", ["--recipe", "afof"], "afof.yaml does not exist; recipes that come along: afov"),
     ("label", ["--set", "foldr=x"], "unknown key 'foldr'; did you mean folder?"),
     ("label", ["--set", "folder"], "--set expects KEY=VALUE, got 'folder'"),
-    ("pretrain", ["--backend", "minkowski"], "sparse backend must be one of tables, torchsparse, spconv"),
+    (
+        "pretrain",
+        ["--backend", "minkowski"],
+        "sparse backend must be one of auto, tables, compiled, torchsparse, spconv",
+    ),
     ("lift", [], "label is no result of a stage"),
     ("pretrain", [], "lift is no result of a stage"),
     ("train", [], "lift is no result of a stage"),

@@ -29,7 +29,10 @@ STAGES = {
 }
 TEACHING = ("label", "all")
 NEED_IMAGES = ("label", "lift", "all")
-TEXT_OF_BACKEND = "library for the sparse convolutions: tables (torch alone), torchsparse or spconv (fast on a GPU)"
+TEXT_OF_BACKEND = (
+    "who computes the sparse convolutions: auto (the fastest that is there), compiled (our kernels, CPU), tables (torch"
+    " alone), torchsparse or spconv (GPU)"
+)
 
 
 def add_stages(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,7 +46,7 @@ def add_stages(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
                 "--mode", choices=("linear", "finetune"), default="linear", help="(default: %(default)s)"
             )
         if name in ("pretrain", "train", "probe", "export", "all"):
-            parser.add_argument("--backend", default="tables", help=f"{TEXT_OF_BACKEND} (default: %(default)s)")
+            parser.add_argument("--backend", default="auto", help=f"{TEXT_OF_BACKEND} (default: %(default)s)")
         if name in ("export", "evaluate", "all", "probe"):
             parser.add_argument("--model", type=Path, help="student file (default: student.onnx beside the stages)")
         if name in ("evaluate", "all"):
@@ -84,7 +87,7 @@ def prepare(options: argparse.Namespace) -> Iterator[Chain]:
         torch.set_num_threads(options.threads or 1)
     elif options.threads:
         torch.set_num_threads(options.threads)
-    backend = getattr(options, "backend", "tables")
+    backend = getattr(options, "backend", "auto")
     load_backend(backend)
     recipe = Recipe.load(recipe_path(options.recipe))
     work = options.work or Path("build") / recipe.name

@@ -1,7 +1,8 @@
 """Choice of the library that computes the sparse convolutions of a network.
 
 The tables, the weights, their names and their order are the same under every backend, so that a checkpoint of one
-is a checkpoint of all. The default needs torch alone; the others exist for speed on a GPU.
+is a checkpoint of all. "auto" is the fastest that is there; "tables" needs torch alone, "compiled" is for the CPU,
+"torchsparse" and "spconv" are libraries for a GPU.
 
     use_backend(network, "torchsparse")
 """
@@ -13,13 +14,17 @@ from collections.abc import Callable
 from torch import nn
 
 from ov_seg_ros.core.errors import ConfigError
-from training.student import spconv_layers, torchsparse_layers
+from training.student import compiled_layers, spconv_layers, torchsparse_layers
+from training.student.fastest_backend import FastestBackend
 from training.student.sparse_layers import TABLES, DownConv, SparseBackend, SubmanifoldConv, UpConv
 
+_LIBRARIES = {"torchsparse": torchsparse_layers.load_backend, "spconv": spconv_layers.load_backend}
+_AUTO = FastestBackend(_LIBRARIES).load()
 BACKENDS: dict[str, Callable[[], SparseBackend]] = {
+    "auto": lambda: _AUTO,
     "tables": lambda: TABLES,
-    "torchsparse": torchsparse_layers.load_backend,
-    "spconv": spconv_layers.load_backend,
+    "compiled": lambda: compiled_layers.BACKEND,
+    **_LIBRARIES,
 }
 """Loaders by name."""
 

@@ -23,7 +23,7 @@ def test_default_is_tables():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="tables, torchsparse, spconv, got 'minkowski'"):
+    with pytest.raises(ConfigError, match="auto, tables, compiled, torchsparse, spconv, got 'minkowski'"):
         load_backend("minkowski")
 
 
