@@ -1,4 +1,4 @@
-"""The backend that is fastest where the features are: compiled kernels on a CPU, the winner of a short race on a GPU."""
+"""The fastest backend where the features are: compiled kernels on a CPU, the winner of a short race on a GPU."""
 
 from __future__ import annotations
 

@@ -109,6 +109,10 @@ class SparseBackend:
     down: Callable[[Tensor, Tensor, StrideTables], Tensor]
     up: Callable[[Tensor, Tensor, StrideTables], Tensor]
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> SparseBackend:
+        """Itself: copies of a network share their backend."""
+        return self
+
 
 TABLES = SparseBackend("tables", submanifold, down, up)
 
