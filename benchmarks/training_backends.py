@@ -18,7 +18,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,8 @@ IN_CHANNELS, NUM_CLASSES = 8, 16
 RANGE_MIN, RANGE_MAX = (-51.2, -51.2, -5.0), (51.2, 51.2, 3.0)
 PASSES = ("forward", "step")
 VOXEL_SIZE = 0.1
+OURS, LIBRARIES = "auto", ("torchsparse", "spconv")
+"""What a training uses by itself, and whom it is compared with."""
 SUITE_NETWORKS = ("small", "minkunet18")
 
 
@@ -185,7 +187,7 @@ def contest(options: BenchOptions) -> Section:
         tables=(*tables, load),
         measures=measures,
         missing=tuple(missing),
-        notes=("x tables: how many times the time of our own layers, paired round by round",),
+        notes=(f"x {OURS}: how many times the time of what training uses by itself, paired round by round",),
     )
 
 
@@ -202,7 +204,7 @@ def _measure_loading(step: Contest, cloud: PointCloud, copies: int, options: Ben
     generator = np.random.default_rng(0)
     times = take_turns(
         {
-            "step": partial(step.time_pass, "tables", "step"),
+            "step": partial(step.time_pass, OURS, "step"),
             "batch": timed(lambda: scans.make_batch(range(copies), 5, generator)),
         },
         options.rounds,
@@ -229,28 +231,27 @@ def _measure_networks(
     tables, measures = [], {}
     for network in networks:
         passes = Contest(network, pyramid, device, precision)
-        contenders = {(b, kind): partial(passes.time_pass, b, kind) for b in backends for kind in PASSES}
-        times = take_turns(contenders, rounds)
-        rows: list[dict[str, Cell]] = []
-        ratios: dict[tuple[str, str], float] = {}
-        for backend in backends:
-            row: dict[str, Cell] = {"backend": backend}
-            for kind in PASSES:
-                known = [value for value in times[backend, kind] if value is not None]
-                ours = [value for value in times["tables", kind] if value is not None]
-                row[f"{kind} p50 ms"] = median(known) if known else None
-                if known:
-                    ratios[backend, kind] = paired_ratio(known, ours)
-                row[f"{kind} x tables"] = ratios.get((backend, kind))
-            rows.append(row)
-        tables.append(Table(network, tuple(rows)))
-        if ("spconv", "forward") in ratios and device.type == "cpu":
+        times = take_turns({(b, kind): partial(passes.time_pass, b, kind) for b in backends for kind in PASSES}, rounds)
+        known = {key: [v for v in values if v is not None] for key, values in times.items()}
+        ratios = {key: paired_ratio(values, known[OURS, key[1]]) for key, values in known.items() if values}
+        tables.append(Table(network, tuple(_row(backend, known, ratios) for backend in backends)))
+        if device.type == "cpu" and ("spconv", "forward") in ratios:
             measures["training_cpu_ratio"] = ratios["spconv", "forward"]
-        rivals = [ratio for (backend, kind), ratio in ratios.items() if backend != "tables" and kind == "step"]
-        if rivals and device.type == "cuda":
-            # The faster backend is the one that is used, so ours is the best of all, its own layers included.
-            measures["training_gpu_ratio"] = min(rivals) / min(1.0, *rivals)
+        rivals = [ratios[library, "step"] for library in LIBRARIES if (library, "step") in ratios]
+        if device.type == "cuda" and rivals:
+            measures["training_gpu_ratio"] = min(rivals)
     return tuple(tables), measures
+
+
+def _row(
+    backend: str, times: Mapping[tuple[str, str], list[float]], ratios: Mapping[tuple[str, str], float]
+) -> dict[str, Cell]:
+    row: dict[str, Cell] = {"backend": backend}
+    for kind in PASSES:
+        samples = times[backend, kind]
+        row[f"{kind} p50 ms"] = median(samples) if samples else None
+        row[f"{kind} x {OURS}"] = ratios.get((backend, kind))
+    return row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

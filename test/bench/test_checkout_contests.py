@@ -80,8 +80,8 @@ def test_training_backends(options):
     section = training_backends.contest(options)
     assert torch.get_num_threads() == threads
     ours = section.tables[0].rows[0]
-    assert ours["backend"] == "tables"
-    assert ours["step x tables"] == 1
+    assert ours["backend"] == "auto"
+    assert ours["step x auto"] == 1
     assert ours["step p50 ms"] > 0
     step, batch = section.tables[-1].rows
     assert (step["work"], batch["work"]) == ("training step", "making its batch")
