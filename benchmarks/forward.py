@@ -1,7 +1,7 @@
 """Forward passes of the student's networks: ours, other libraries, and what the machine could do at best.
 
     python benchmarks/forward.py [--networks small minkunet18 minkunet34c] [--scans SOURCE ...] [--beams 32 64]
-        [--threads 1 2] [--entrants WORD ...] [--rounds 7] [--json forward.json]
+        [--threads 1 2] [--entrants WORD ...] [--rounds 7] [--seconds 60] [--json FILE]
 
 Everybody computes the same network (random weights) on the same voxels, once per round and in turns, each in a
 process of its own; the first round is thrown away. Tables hold medians over the rounds and, as "spread %", the
@@ -28,7 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.peers.contest import hold_contest
+from benchmarks.peers.contest import Rounds, hold_contest
 from benchmarks.peers.entrants import ENTRANTS, FLOORS, Entrant
 from benchmarks.peers.ranking import GOAL_NETWORK, VOXEL_SIZES, Found, Setting, as_section
 from benchmarks.peers.workload import count_work, shapes_of
@@ -46,7 +46,8 @@ def contest(options: BenchOptions) -> Section:
     """The section "forward" of the suite: all networks, at one thread and at ``options.threads`` (0 = two)."""
     networks = (GOAL_NETWORK,) if options.quick else NETWORK_NAMES
     threads = sorted({1, options.threads or min(2, usable_cores())})
-    return as_section(measure(networks, options.scans, threads, ENTRANTS, options.rounds, options.scratch, options.say))
+    rounds = Rounds(options.rounds, seconds=15 if options.quick else 60)
+    return as_section(measure(networks, options.scans, threads, ENTRANTS, rounds, options.scratch, options.say))
 
 
 def measure(
@@ -54,7 +55,7 @@ def measure(
     scans: Sequence[BenchScan],
     threads: Sequence[int],
     entrants: Sequence[Entrant],
-    rounds: int,
+    rounds: Rounds,
     scratch: Path,
     say: Callable[[str], None],
 ) -> list[Found]:
@@ -65,7 +66,7 @@ def measure(
         scans: to compute on.
         threads: numbers of threads.
         entrants: who takes part.
-        rounds: that count.
+        rounds: how many, per contest.
         scratch: an empty folder.
         say: shows one line of progress.
     """
@@ -110,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--entrants", nargs="+", default=[], help="words of their names; floors always take part")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=60, help="per contest, then no round begins beyond the third")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     command = shlex.join(["python", "benchmarks/forward.py", *(sys.argv[1:] if arguments is None else arguments)])
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             scans,
             options.threads,
             choose_entrants(options.entrants),
-            options.rounds,
+            Rounds(options.rounds, seconds=options.seconds),
             Path(scratch),
             lambda line: print(line, file=sys.stderr),
         )

@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,6 +28,21 @@ SLOW, SLOW_ROUNDS = 4.0, 3
 _ROOT = Path(__file__).resolve().parents[2]
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How many rounds count.
+
+    Attributes:
+        most: no more than these.
+        fewest: these in any case.
+        seconds: when they are over, no round begins beyond ``fewest``.
+    """
+
+    most: int
+    fewest: int = 3
+    seconds: float = 60.0
 
 
 @dataclass
@@ -60,7 +76,7 @@ class Outcome:
 
 
 def hold_contest(
-    case: Case, trial: Case, entrants: Sequence[Entrant], threads: int, rounds: int, scratch: Path
+    case: Case, trial: Case, entrants: Sequence[Entrant], threads: int, rounds: Rounds, scratch: Path
 ) -> list[Outcome]:
     """Lets all contenders compute the same case in turns.
 
@@ -72,7 +88,7 @@ def hold_contest(
         trial: a tiny case that everybody plays first, see ``turns``.
         entrants: who takes part.
         threads: for each of them.
-        rounds: that count.
+        rounds: how many.
         scratch: a folder for logits.
 
     Returns:
@@ -86,7 +102,10 @@ def hold_contest(
             stack.callback(player.stop)
         for player in players:
             player.wait_until_ready()
-        for number in range(rounds + 1):
+        begin = time.monotonic()
+        for number in range(rounds.most + 1):
+            if number > rounds.fewest and time.monotonic() - begin > rounds.seconds:
+                break
             first = number % len(players)
             for player in players[first:] + players[:first]:
                 player.take_turn(reference, counts=number > 0)

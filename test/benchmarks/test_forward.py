@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="contests compare with torch")
 
 from benchmarks import forward
-from benchmarks.peers.contest import Outcome
+from benchmarks.peers.contest import Outcome, Rounds
 from benchmarks.peers.entrants import COMPILED, COPY, ENTRANTS, FLOORS, GEMM_ONLY, GEMM_PEAK, ONNX_RUNTIME, Entrant
 from benchmarks.peers.floors import COPY_BYTES, PEAK_FLOP
 from benchmarks.peers.ranking import Found, Setting, as_section, goal_measures
@@ -138,4 +138,4 @@ def test_the_contest_of_the_suite(small_scan: BenchScan, tmp_path: Path, monkeyp
     monkeypatch.setattr(forward, "usable_cores", lambda: 8)
     section = forward.contest(BenchOptions(tmp_path / "m.onnx", (small_scan,), rounds=3, quick=True))
     assert section.name == "forward"
-    assert asked == {"networks": ("minkunet18",), "threads": [1, 2], "rounds": 3}
+    assert asked == {"networks": ("minkunet18",), "threads": [1, 2], "rounds": Rounds(3, seconds=15)}
