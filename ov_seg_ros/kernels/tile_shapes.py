@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import llvmlite.binding
+import numba
 
 COLUMN_STEP = 8
 """Columns of every matrix are padded to a multiple of this."""
@@ -46,10 +48,18 @@ def tile_shape_of_host() -> TileShape:
     triple = llvmlite.binding.get_process_triple()
     if triple.startswith(("aarch64", "arm64")):
         return NEON
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512vl"):
+    features = _features()
+    if {"avx512f", "avx512vl"} <= features:
         return AVX512
-    return AVX2 if features.get("avx2") and features.get("fma") else SSE
+    return AVX2 if {"avx2", "fma"} <= features else SSE
+
+
+def _features() -> set[str]:
+    """As Numba sees them: the environment variable NUMBA_CPU_FEATURES replaces what the processor says."""
+    settings: Any = numba.config  # its attributes come from the environment
+    if settings.CPU_FEATURES is not None:
+        return {name[1:] for name in settings.CPU_FEATURES.split(",") if name.startswith("+")}
+    return {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
 
 
 SHAPES = (AVX512, AVX2, NEON, SSE)

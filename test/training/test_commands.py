@@ -270,6 +270,15 @@ def test_a_judge_without_ground_truth_is_refused_before_hours_are_spent(place, c
     assert "source silent has ground truth of label space none, needed is nuscenes16" in stderr_line(capsys)
 
 
+def test_a_missing_gpu_is_noticed_before_hours_are_spent(place, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    asked = [a for a in arguments(place, "all", work=tmp_path / "work") if a != "--device"]
+    asked[asked.index("cpu")] = "--device=cuda"
+    assert cli.main(asked) == 2
+    assert "device cuda was asked for, but torch finds no GPU" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_missing_backend_is_noticed_before_hours_are_spent(place, capsys, tmp_path, monkeypatch):
     def missing():
         raise ConfigError("the sparse backend torchsparse needs a CUDA GPU")

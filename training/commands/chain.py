@@ -80,6 +80,7 @@ def prepare(options: argparse.Namespace) -> Iterator[Chain]:
     from training.chain import Chain, recipe_path
     from training.recipe import Recipe
     from training.sharding import claim_device
+    from training.student.process_group import choose_device
     from training.student.sparse_backends import load_backend
     from training.teacher_choice import parse_changes
 
@@ -89,6 +90,7 @@ def prepare(options: argparse.Namespace) -> Iterator[Chain]:
         torch.set_num_threads(options.threads)
     backend = getattr(options, "backend", "auto")
     load_backend(backend)
+    choose_device(options.device)
     recipe = Recipe.load(recipe_path(options.recipe))
     work = options.work or Path("build") / recipe.name
     with Bars() as bars:

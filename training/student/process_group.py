@@ -42,7 +42,7 @@ class ProcessGroup:
         Raises:
             ConfigError: an unknown device, or "cuda" where torch has no GPU.
         """
-        chosen = _choose_device(device)
+        chosen = choose_device(device)
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls(device=chosen)
@@ -97,7 +97,15 @@ class ProcessGroup:
             torch.distributed.barrier()
 
 
-def _choose_device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """Where this process computes.
+
+    Args:
+        device: "cpu", "cuda", or "auto" for a GPU where torch has one.
+
+    Raises:
+        ConfigError: an unknown device, or "cuda" where torch has no GPU.
+    """
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device must be auto, cpu or cuda, got {device!r}")
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
