@@ -26,6 +26,13 @@ RANGE_SCALE = 50.0
 INTENSITY_CAP = 1.5
 """Scan-normalised intensities are clipped here: retroreflectors say no more."""
 
+_TOP = GEOMETRY.index("extent_z")
+"""Where the highest point of a voxel is kept until the lowest is known as well."""
+_BLOCK = 256
+"""Points whose offsets are computed in one go, by vector instructions, before they are added one by one."""
+_SMALL_COUNT = 64
+"""Logarithms of smaller counts come from a table."""
+
 
 def uses_color(names: Sequence[str]) -> bool:
     """Whether a student with these input features wants camera colours."""
@@ -78,62 +85,119 @@ def voxel_features(
         (V, F) float32.
     """
     check_names(names)
-    geometry = _voxel_geometry(
-        cloud.points,
-        grid.axes(cloud.points),
+    columns: tuple[str, ...] = GEOMETRY
+    table = _voxel_geometry(
+        np.ascontiguousarray(cloud.points, np.float32).reshape(-1),
+        _grid_axes(cloud, voxels, grid).reshape(-1),
         normalized_intensity(cloud.intensity),
-        voxels.coords,
         voxels.point_to_voxel,
+        np.int64(len(voxels)),
         np.asarray(grid.range_min, np.float32),
         np.asarray(grid.voxel_size, np.float32),
     )
-    columns = {name: geometry[:, i] for i, name in enumerate(GEOMETRY)}
     if uses_color(names):
-        mean_color = _voxel_color(color, voxels)
-        columns.update({name: mean_color[:, i] for i, name in enumerate(COLOR)})
-    return np.stack([columns[name] for name in names], axis=1)
+        columns += COLOR
+        table = np.concatenate([table, _voxel_color(color, voxels)], axis=1)
+    if tuple(names) == columns:
+        return table
+    return np.take(table, [columns.index(name) for name in names], axis=1)
+
+
+def _grid_axes(cloud: PointCloud, voxels: Voxels, grid: VoxelGrid) -> NDArray[np.float32]:
+    axes = grid.axes(cloud.points) if voxels.axes is None else voxels.axes
+    return np.ascontiguousarray(axes, np.float32)
 
 
 def _voxel_color(color: NDArray[np.float32] | None, voxels: Voxels) -> NDArray[np.float32]:
     """(V, 4): mean colour of the coloured points, share of coloured points."""
-    mean = np.zeros((len(voxels), 4), np.float32)
     if color is None:
-        return mean
-    inside = voxels.point_to_voxel >= 0
-    row, valid = voxels.point_to_voxel[inside], color[inside, 3]
-    total = np.bincount(row, minlength=len(voxels))
-    colored = np.bincount(row, weights=valid, minlength=len(voxels))
-    for channel in range(3):
-        weights = color[inside, channel] * valid
-        mean[:, channel] = np.bincount(row, weights=weights, minlength=len(voxels)) / np.maximum(colored, 1)
-    mean[:, 3] = colored / np.maximum(total, 1)
-    return mean
+        return np.zeros((len(voxels), 4), np.float32)
+    return _mean_color(np.ascontiguousarray(color, np.float32), voxels.point_to_voxel, np.int64(len(voxels)))
 
 
-@njit(cache=True, nogil=True)
-def _voxel_geometry(points, axes, intensity, coords, point_to_voxel, low, size):  # type: ignore[no-untyped-def]
-    out = np.zeros((len(coords), 8), np.float32)
-    bottom = np.full(len(coords), np.inf, np.float32)
-    top = np.full(len(coords), -np.inf, np.float32)
-    for i in range(len(points)):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean_color(color, point_to_voxel, num_voxels):  # type: ignore[no-untyped-def]
+    total = np.zeros((num_voxels, 5), np.float64)  # red, green, blue, coloured points, points
+    for i in range(len(color)):
         v = point_to_voxel[i]
         if v < 0:
             continue
-        for axis in range(3):
-            out[v, axis] += (axes[i, axis] - low[axis]) / size[axis] - coords[v, axis] - np.float32(0.5)
-        z = points[i, 2]
-        out[v, 3] += z
-        out[v, 4] += np.sqrt(points[i, 0] * points[i, 0] + points[i, 1] * points[i, 1])
-        bottom[v] = min(bottom[v], z)
-        top[v] = max(top[v], z)
-        out[v, 6] += 1
-        out[v, 7] += intensity[i]
-    for v in range(len(coords)):
+        valid = color[i, 3]
+        for channel in range(3):
+            total[v, channel] += color[i, channel] * valid
+        total[v, 3] += valid
+        total[v, 4] += 1
+    mean = np.empty((num_voxels, 4), np.float32)
+    for v in range(num_voxels):
+        for channel in range(3):
+            mean[v, channel] = total[v, channel] / max(total[v, 3], 1.0)
+        mean[v, 3] = total[v, 3] / max(total[v, 4], 1.0)
+    return mean
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _voxel_geometry(points, axes, intensity, point_to_voxel, num_voxels, low, size):  # type: ignore[no-untyped-def]
+    """The columns GEOMETRY of (3 * N,) points and grid axes; sums in the order of the points."""
+    out = np.zeros((num_voxels, 8), np.float32)
+    bottom = np.full(num_voxels, np.inf, np.float32)
+    for v in range(num_voxels):
+        out[v, _TOP] = -np.inf
+    offset, distance = np.empty((3, _BLOCK), np.float64), np.empty(_BLOCK, np.float32)
+    for start in range(0, len(point_to_voxel), _BLOCK):
+        stop = min(start + _BLOCK, len(point_to_voxel))
+        _offsets_of_block(axes[3 * start : 3 * stop], low, size, offset)
+        _distances_of_block(points[3 * start : 3 * stop], distance)
+        for i in range(stop - start):
+            if point_to_voxel[start + i] < 0:
+                continue
+            v = np.uint32(point_to_voxel[start + i])
+            z = points[3 * (start + i) + 2]
+            out[v, 0] += offset[0, i]
+            out[v, 1] += offset[1, i]
+            out[v, 2] += offset[2, i]
+            out[v, 3] += z
+            out[v, 4] += distance[i]
+            out[v, _TOP] = max(out[v, _TOP], z)
+            bottom[v] = min(bottom[v], z)
+            out[v, 6] += np.float32(1)
+            out[v, 7] += intensity[start + i]
+    _finish(out, bottom)
+    return out
+
+
+@njit(nogil=True, error_model="numpy")
+def _offsets_of_block(axes, low, size, offset):  # type: ignore[no-untyped-def]
+    """Position relative to the cell's centre, in cells; in float64, because near 0 float32 would round."""
+    low_x, low_y, low_z = low[0], low[1], low[2]
+    size_x, size_y, size_z = size[0], size[1], size[2]
+    for i in range(len(axes) // 3):
+        x, y, z = (axes[3 * i] - low_x) / size_x, (axes[3 * i + 1] - low_y) / size_y, (axes[3 * i + 2] - low_z) / size_z
+        offset[0, i] = np.float64(x) - np.float64(np.floor(x)) - 0.5
+        offset[1, i] = np.float64(y) - np.float64(np.floor(y)) - 0.5
+        offset[2, i] = np.float64(z) - np.float64(np.floor(z)) - 0.5
+
+
+@njit(nogil=True)
+def _distances_of_block(points, distance):  # type: ignore[no-untyped-def]
+    for i in range(len(points) // 3):
+        x, y = points[3 * i], points[3 * i + 1]
+        distance[i] = np.sqrt(x * x + y * y)
+
+
+@njit(nogil=True, error_model="numpy")
+def _finish(out, bottom):  # type: ignore[no-untyped-def]
+    """Sums to means."""
+    log_count = np.empty(_SMALL_COUNT, np.float32)
+    for count in range(_SMALL_COUNT):
+        log_count[count] = np.log(np.float32(1 + count)) / np.float32(4)
+    for v in range(len(out)):
         count = out[v, 6]
         for column in (0, 1, 2, 7):
             out[v, column] /= count
         out[v, 3] /= count * np.float32(HEIGHT_SCALE)
         out[v, 4] /= count * np.float32(RANGE_SCALE)
-        out[v, 5] = top[v] - bottom[v]
-        out[v, 6] = np.log(np.float32(1) + count) / np.float32(4)
-    return out
+        out[v, _TOP] -= bottom[v]
+        if count < _SMALL_COUNT:
+            out[v, 6] = log_count[np.uint32(count)]
+        else:
+            out[v, 6] = np.log(np.float32(1) + count) / np.float32(4)

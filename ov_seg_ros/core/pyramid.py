@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from ov_seg_ros.core.voxels import COORD_BITS, pack_coords, unpack_keys
+from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.neighbor_pairs import neighbor_pairs
+from ov_seg_ros.core.voxel_columns import coarsen, columns_of
 
 NUM_OFFSETS = 13
 
@@ -100,57 +101,21 @@ def build_pyramid(coords: NDArray[np.int32], num_levels: int) -> Pyramid:
     Args:
         coords: (V, 3) int32 distinct cells in lexicographic order (``Voxels.coords``).
         num_levels: resolutions including the finest, 5 for a MinkUNet.
+
+    Raises:
+        InputError: a cell comes twice, or before one that is smaller.
     """
-    levels = [_build_level(coords)]
+    coords = np.ascontiguousarray(coords, np.int32)
+    *columns, wrong_row = columns_of(coords)
+    if wrong_row < len(coords):
+        raise InputError(
+            "cells must be distinct and in lexicographic order, as VoxelGrid.voxelize gives them: "
+            f"row {wrong_row} is {coords[wrong_row].tolist()}, after {coords[wrong_row - 1].tolist()}"
+        )
+    levels = [Level(coords, *neighbor_pairs(*columns))]
     strides = []
     for _ in range(num_levels - 1):
-        stride, coords = _build_stride(coords)
-        strides.append(stride)
-        levels.append(_build_level(coords))
+        child, parent, starts, position, coords, *columns = coarsen(*columns)
+        strides.append(Stride(child, parent, starts, position))
+        levels.append(Level(coords, *neighbor_pairs(*columns)))
     return Pyramid(tuple(levels), tuple(strides))
-
-
-def _build_level(coords: NDArray[np.int32]) -> Level:
-    shifts = np.array([_key_shift(k) for k in range(NUM_OFFSETS)], np.int64)
-    centre, neighbor, starts = _merge_pairs(pack_coords(coords), shifts)
-    return Level(coords, centre, neighbor, starts)
-
-
-def _key_shift(k: int) -> int:
-    dx, dy, dz = kernel_offset(k)
-    return (dx << (2 * COORD_BITS)) + (dy << COORD_BITS) + dz
-
-
-def _build_stride(coords: NDArray[np.int32]) -> tuple[Stride, NDArray[np.int32]]:
-    keys, parent_row = np.unique(pack_coords(coords >> 1), return_inverse=True)
-    corner = ((coords[:, 0] & 1) << 2) | ((coords[:, 1] & 1) << 1) | (coords[:, 2] & 1)
-    child = np.argsort(corner.astype(np.uint8), kind="stable")
-    starts = np.zeros(9, np.int64)
-    np.cumsum(np.bincount(corner, minlength=8), out=starts[1:])
-    position = np.empty(len(coords), np.int64)
-    position[child] = np.arange(len(coords))
-    return Stride(child, parent_row.reshape(-1)[child], starts, position), unpack_keys(keys)
-
-
-@njit(cache=True, nogil=True)
-def _merge_pairs(keys, shifts):  # type: ignore[no-untyped-def]
-    """Two pointers over the sorted keys, per offset: adding a constant keeps the order."""
-    num_voxels = len(keys)
-    centre = np.empty(len(shifts) * num_voxels, np.int64)
-    neighbor = np.empty(len(shifts) * num_voxels, np.int64)
-    starts = np.zeros(len(shifts) + 1, np.int64)
-    count = 0
-    for k in range(len(shifts)):
-        j = 0
-        for i in range(num_voxels):
-            wanted = keys[i] + shifts[k]
-            while j < num_voxels and keys[j] < wanted:
-                j += 1
-            if j == num_voxels:
-                break
-            if keys[j] == wanted:
-                centre[count] = i
-                neighbor[count] = j
-                count += 1
-        starts[k + 1] = count
-    return centre[:count].copy(), neighbor[:count].copy(), starts

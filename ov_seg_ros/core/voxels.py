@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ov_seg_ros.core.cell_sorting import WordLayout, sort_into_cells
 from ov_seg_ros.core.errors import ConfigError
 
 KINDS = ("cartesian", "cylindrical")
@@ -23,10 +23,12 @@ class Voxels:
     Attributes:
         coords: (V, 3) int32, distinct, in lexicographic order, each >= 0.
         point_to_voxel: (N,) int32 index into ``coords``, -1 = invalid point or outside the grid.
+        axes: (N, 3) float32 ``VoxelGrid.axes`` of the points, kept for whoever needs them next; None = not kept.
     """
 
     coords: NDArray[np.int32]
     point_to_voxel: NDArray[np.int32]
+    axes: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -70,9 +72,11 @@ class VoxelGrid:
         """Points (N, 3) in metres to grid axes (N, 3): the same for cartesian, (rho, phi, z) for cylindrical."""
         if self.kind == "cartesian":
             return points
-        rho = np.hypot(points[:, 0], points[:, 1])
-        phi = np.arctan2(points[:, 1], points[:, 0])
-        return np.stack([rho, phi, points[:, 2]], axis=1).astype(np.float32)
+        axes = np.empty((len(points), 3), np.float32)
+        np.hypot(points[:, 0], points[:, 1], out=axes[:, 0], dtype=np.float32)
+        np.arctan2(points[:, 1], points[:, 0], out=axes[:, 1], dtype=np.float32)
+        axes[:, 2] = points[:, 2]
+        return axes
 
     def voxelize(self, points: NDArray[np.float32]) -> Voxels:
         """Finds the occupied cells.
@@ -81,17 +85,15 @@ class VoxelGrid:
             points: (N, 3) float32, metres; NaN and infinite points belong to no cell.
         """
         axes = np.ascontiguousarray(self.axes(points), dtype=np.float32)
-        low = np.asarray(self.range_min, np.float32)
-        keys = _cell_keys(axes, low, np.asarray(self.voxel_size, np.float32), np.asarray(self.shape, np.int64))
-        valid = keys >= 0
-        every_point = bool(valid.all())
-        unique, inverse = np.unique(keys if every_point else keys[valid], return_inverse=True)
-        if every_point:
-            point_to_voxel = inverse.astype(np.int32)
+        low, size = np.asarray(self.range_min, np.float32), np.asarray(self.voxel_size, np.float32)
+        shape = np.asarray(self.shape, np.float32)
+        layout = WordLayout.of(self.shape, len(points))
+        if layout.fits():
+            words = np.array(layout, np.uint64)
+            coords, point_to_voxel = sort_into_cells(axes.reshape(-1), low, size, shape, words)
         else:
-            point_to_voxel = np.full(len(points), -1, np.int32)
-            point_to_voxel[valid] = inverse
-        return Voxels(unpack_keys(unique), point_to_voxel)
+            coords, point_to_voxel = _find_cells(axes, low, size, shape)
+        return Voxels(coords, point_to_voxel, axes)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, the inverse of ``from_dict``."""
@@ -134,16 +136,14 @@ def unpack_keys(keys: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.stack(columns, axis=1).astype(np.int32) - np.int32(1)
 
 
-@njit(cache=True, nogil=True)
-def _cell_keys(axes, low, size, shape):  # type: ignore[no-untyped-def]
-    keys = np.empty(len(axes), np.int64)
-    for i in range(len(axes)):
-        key = np.int64(0)
-        for axis in range(3):
-            cell = np.floor((axes[i, axis] - low[axis]) / size[axis])
-            if not (cell >= 0 and cell < shape[axis]):  # NaN fails both
-                key = np.int64(-1)
-                break
-            key = (key << COORD_BITS) | (np.int64(cell) + 1)
-        keys[i] = key
-    return keys
+def _find_cells(
+    axes: NDArray[np.float32], low: NDArray[np.float32], size: NDArray[np.float32], shape: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """``sort_into_cells`` for any grid and number of points, four times slower."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        cells = np.floor((axes - low) / size)
+    inside = ((cells >= 0) & (cells < shape)).all(axis=1)
+    keys, row = np.unique(pack_coords(cells[inside].astype(np.int32)), return_inverse=True)
+    point_to_voxel = np.full(len(axes), -1, np.int32)
+    point_to_voxel[inside] = row
+    return unpack_keys(keys), point_to_voxel
