@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from ov_seg_ros.messages.assembly import MessageTypes, make_header, make_message
 
 DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """PointField.datatype (INT8 = 1 ... FLOAT64 = 8) to NumPy type, without byte order."""
+
+Allocate: TypeAlias = "Callable[[int, tuple[CloudField, ...]], NDArray[np.uint8]]"
+"""Memory for a cloud: (bytes, layout) to (bytes,) uint8, zero wherever no field lies."""
 
 _DATATYPE_OF = {numpy_type: datatype for datatype, numpy_type in DATATYPES.items()}
 
@@ -80,6 +83,17 @@ class CloudBuffer:
         Raises:
             InputError: a class is missing.
         """
+        values = {**self._values(types), "data": self.data}
+        return make_message(types, "sensor_msgs/msg/PointCloud2", **values)
+
+    def fill(self, message: Any, types: MessageTypes) -> Any:
+        """Sets everything but the data of a message, whose data this cloud was written into; returns the message."""
+        for name, value in self._values(types).items():
+            setattr(message, name, value)
+        return message
+
+    def _values(self, types: MessageTypes) -> dict[str, Any]:
+        """The fields of the message but ``data``."""
         fields = [
             make_message(
                 types,
@@ -91,19 +105,21 @@ class CloudBuffer:
             )
             for field in self.fields
         ]
-        return make_message(
-            types,
-            "sensor_msgs/msg/PointCloud2",
-            header=make_header(types, self.stamp_ns, self.frame_id),
-            height=self.height,
-            width=self.width,
-            fields=fields,
-            is_bigendian=self.is_bigendian,
-            point_step=self.point_step,
-            row_step=self.row_step,
-            data=self.data,
-            is_dense=self.is_dense,
-        )
+        return {
+            "header": make_header(types, self.stamp_ns, self.frame_id),
+            "height": self.height,
+            "width": self.width,
+            "fields": fields,
+            "is_bigendian": self.is_bigendian,
+            "point_step": self.point_step,
+            "row_step": self.row_step,
+            "is_dense": self.is_dense,
+        }
+
+
+def allocate_zeros(size: int, layout: tuple[CloudField, ...]) -> NDArray[np.uint8]:
+    """New memory for a cloud of ``size`` bytes: what an encoder does if it is given no other."""
+    return np.zeros(size, np.uint8)
 
 
 def record_dtype(fields: Sequence[CloudField], point_step: int, is_bigendian: bool) -> np.dtype[Any]:

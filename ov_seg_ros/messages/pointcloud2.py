@@ -18,9 +18,11 @@ from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.messages.assembly import read_bytes, read_stamp_ns, split_rows
 from ov_seg_ros.messages.cloud_buffer import (
     DATATYPES,
+    Allocate,
     CloudBuffer,
     CloudField,
     all_finite,
+    allocate_zeros,
     encode_cloud,
     pack_cloud,
     record_dtype,
@@ -116,7 +118,11 @@ def decode_pointcloud2(msg: Any) -> DecodedCloud:
 
 
 def encode_segmentation(
-    decoded: DecodedCloud, segmented: SegmentedCloud, profile: str = "full", overwrite: bool = False
+    decoded: DecodedCloud,
+    segmented: SegmentedCloud,
+    profile: str = "full",
+    overwrite: bool = False,
+    allocate: Allocate = allocate_zeros,
 ) -> CloudBuffer:
     """Labels a cloud, point for point, in its own order and organised shape.
 
@@ -128,6 +134,7 @@ def encode_segmentation(
             "xyzcpe" is Autoware's PointXYZCPE: x, y, z, class_id, probability, entropy in 21 bytes, little-endian.
         overwrite: what "full" does with an input that has label fields already: refuse it (False), or give them the
             new values (True; a field of another type becomes padding and is appended anew).
+        allocate: gives the memory, see ``CloudMemory``.
 
     Raises:
         ConfigError: unknown profile.
@@ -136,7 +143,7 @@ def encode_segmentation(
     _check_length(decoded, len(segmented))
     labels = {name: getattr(segmented, name) for name in _LABEL_FIELDS}
     if profile == "xyzcpe":
-        return _encode_xyzcpe(decoded, labels, _labels_keep_dense(decoded, segmented))
+        return _encode_xyzcpe(decoded, labels, _labels_keep_dense(decoded, segmented), allocate)
     if profile != "full":
         raise ConfigError(f"unknown output profile {profile!r}; known: {', '.join(PROFILES)}")
     taken = sorted({field.name for field in decoded.layout} & set(_LABEL_FIELDS))
@@ -146,19 +153,22 @@ def encode_segmentation(
             f"relabel it with overwrite=True"
         )
     layout, point_step = _append_label_fields(decoded)
-    records = np.zeros(len(decoded), record_dtype(layout, point_step, decoded.is_bigendian))
+    records = allocate(len(decoded) * point_step, layout).view(record_dtype(layout, point_step, decoded.is_bigendian))
     _write_labelled(records, decoded.fields, labels)
     cloud, is_dense = decoded.cloud, None if taken else _labels_keep_dense(decoded, segmented)
     return pack_cloud(records, layout, decoded.shape, cloud.stamp_ns, cloud.frame_id, decoded.is_bigendian, is_dense)
 
 
-def encode_visualization(decoded: DecodedCloud, class_id: NDArray[np.uint8], colors: NDArray[np.uint8]) -> CloudBuffer:
+def encode_visualization(
+    decoded: DecodedCloud, class_id: NDArray[np.uint8], colors: NDArray[np.uint8], allocate: Allocate = allocate_zeros
+) -> CloudBuffer:
     """Colours a cloud by class for RViz: x, y, z and ``rgb``, packed into a float32 as PCL does.
 
     Args:
         decoded: the input.
         class_id: (N,) uint8.
         colors: (256, 3) uint8 by class_id (``LabelSpace.colors``).
+        allocate: gives the memory, see ``CloudMemory``.
 
     Raises:
         InputError: lengths or shapes that do not fit.
@@ -169,7 +179,7 @@ def encode_visualization(decoded: DecodedCloud, class_id: NDArray[np.uint8], col
     red, green, blue = colors.astype(np.uint32).T
     packed = (red << 16 | green << 8 | blue).view(np.float32)
     layout = tuple(CloudField(name, 4 * i, _FLOAT32) for i, name in enumerate(("x", "y", "z", "rgb")))
-    records = np.empty(len(decoded), record_dtype(layout, 16, is_bigendian=False))
+    records = allocate(len(decoded) * 16, layout).view(record_dtype(layout, 16, is_bigendian=False))
     _write_points(records, decoded.cloud)
     records["rgb"] = packed[class_id]
     is_dense = decoded.is_dense or None
@@ -248,14 +258,16 @@ def _read_intensity(records: NDArray[Any]) -> NDArray[np.float32]:
         return records[name].astype(np.float32)
 
 
-def _encode_xyzcpe(decoded: DecodedCloud, labels: dict[str, NDArray[Any]], is_dense: bool | None) -> CloudBuffer:
+def _encode_xyzcpe(
+    decoded: DecodedCloud, labels: dict[str, NDArray[Any]], is_dense: bool | None, allocate: Allocate
+) -> CloudBuffer:
     layout = (
         *(CloudField(name, 4 * axis, _FLOAT32) for axis, name in enumerate("xyz")),
         CloudField("class_id", 12, _UINT8),
         CloudField("probability", 13, _FLOAT32),
         CloudField("entropy", 17, _FLOAT32),
     )
-    records = np.zeros(len(decoded), record_dtype(layout, 21, is_bigendian=False))
+    records = allocate(len(decoded) * 21, layout).view(record_dtype(layout, 21, is_bigendian=False))
     _write_points(records, decoded.cloud)
     for name, values in labels.items():
         records[name] = values

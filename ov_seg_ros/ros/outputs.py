@@ -15,10 +15,10 @@ from rclpy.publisher import Publisher
 
 from ov_seg_ros.core.data_types import CameraImage, SegmentedCloud
 from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.messages.cloud_memory import CloudMemory
 from ov_seg_ros.messages.images import encode_image
 from ov_seg_ros.messages.label_info import encode_label_info, encode_label_info_json
 from ov_seg_ros.messages.pointcloud2 import (
-    CloudBuffer,
     DecodedCloud,
     encode_filtered,
     encode_segmentation,
@@ -60,6 +60,7 @@ class Outputs:
         self._segmentation = self._cloud_publisher("segmentation")
         self._visualization = self._cloud_publisher("visualization")
         self._filtered = self._cloud_publisher("filtered")
+        self._memories = {each: CloudMemory(MESSAGE_TYPES) for each in (self._segmentation, self._visualization)}
         self._overlays = {
             name: self._watched_publisher(sensor_msgs.msg.Image, f"~/output/image/overlay/{name}")
             for name in parameters.cameras
@@ -102,14 +103,16 @@ class Outputs:
             InputError: the input has label fields already.
         """
         if _is_read(self._segmentation):
-            _publish_cloud(self._segmentation, encode_segmentation(decoded, segmented, self._profile))
+            memory = self._memories[self._segmentation]
+            cloud = encode_segmentation(decoded, segmented, self._profile, allocate=memory.allocate)
+            self._segmentation.publish(memory.to_message(cloud))
         if _is_read(self._visualization):
-            _publish_cloud(
-                self._visualization, encode_visualization(decoded, segmented.class_id, self._label_space.colors)
-            )
+            memory = self._memories[self._visualization]
+            cloud = encode_visualization(decoded, segmented.class_id, self._label_space.colors, memory.allocate)
+            self._visualization.publish(memory.to_message(cloud))
         if _is_read(self._filtered):
-            kept = encode_filtered(decoded, segmented, self._filter_ids, self._filter_threshold)
-            _publish_cloud(self._filtered, kept)
+            cloud = encode_filtered(decoded, segmented, self._filter_ids, self._filter_threshold)
+            self._filtered.publish(cloud.to_message(MESSAGE_TYPES))
 
     def publish_times(self, stage_ms: Mapping[str, float], latency_ms: float | None) -> None:
         """Publishes how long the stages took, and the latency unless it is None."""
@@ -178,7 +181,3 @@ def _vision_types() -> dict[str, Any]:
 
 def _is_read(publisher: Publisher) -> bool:
     return publisher.get_subscription_count() > 0
-
-
-def _publish_cloud(publisher: Publisher, cloud: CloudBuffer) -> None:
-    publisher.publish(cloud.to_message(MESSAGE_TYPES))

@@ -51,14 +51,12 @@ def create_output(
     Returns:
         The publisher, and whether ``on_readers`` will be called: neither ROS 2 Humble nor every middleware can.
     """
-    overrides = QoSOverridingOptions.with_default_policies()
+    given: dict[str, Any] = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
     if on_readers is not None and PublisherEventCallbacks is not None:
         events = PublisherEventCallbacks(matched=lambda _: on_readers())
         with contextlib.suppress(UnsupportedEventTypeError):
-            return node.create_publisher(
-                message_type, topic, output_qos(), event_callbacks=events, qos_overriding_options=overrides
-            ), True
-    return node.create_publisher(message_type, topic, output_qos(), qos_overriding_options=overrides), False
+            return node.create_publisher(message_type, topic, output_qos(), event_callbacks=events, **given), True
+    return node.create_publisher(message_type, topic, output_qos(), **given), False
 
 
 class SensorSubscription:
