@@ -32,8 +32,8 @@ CHECK_PERIOD_S = 0.2
 IDLE_PERIOD_S = 1.0
 """How often the node looks at its input while nobody does."""
 HAND_OVER_S = 50e-6
-"""Rest of the executor after it handed over a scan: the worker begins at once, not when rclpy has prepared its next wait
-(0.4 ms, during which it holds the interpreter)."""
+"""Rest of the executor after it handed over a scan, seconds: else the worker begins only when rclpy has prepared its next
+wait, 0.4 ms later, because that holds the interpreter."""
 MIN_DEPTH = 5
 """Clouds the middleware keeps while the executor is busy."""
 
