@@ -30,6 +30,15 @@ def test_extremes() -> None:
     assert entropy == pytest.approx([0.0, 0.0, np.log(2)])
 
 
+def test_exp_and_log_are_as_good_as_they_say() -> None:
+    x = -np.linspace(0, 87, 300_001).astype(np.float32)
+    pairs = np.stack([np.zeros_like(x), x], axis=1)
+    _, probability, entropy = classify_logits(pairs)
+    weight = np.exp(x.astype(np.float64))
+    np.testing.assert_allclose(probability, 1 / (1 + weight), rtol=2e-7)
+    np.testing.assert_allclose(entropy, np.log1p(weight) - weight * x / (1 + weight), rtol=0, atol=4e-7)
+
+
 def test_one_class_is_certain() -> None:
     class_id, probability, entropy = classify_logits(np.array([[-4.0]], np.float32))
     assert (class_id[0], probability[0], entropy[0]) == (0, 1.0, 0.0)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.pyramid import build_pyramid, kernel_offset
 
 
@@ -63,3 +64,18 @@ def test_graph_inputs_name_every_array(num_levels):
     inputs = build_pyramid(np.zeros((1, 3), np.int32), num_levels).graph_inputs()
     assert len(inputs) == 3 * num_levels + 4 * (num_levels - 1)
     assert all(array.dtype == np.int64 for array in inputs.values())
+
+
+@pytest.mark.parametrize("rows", [(0, 2, 1), (0, 0, 1), (1, 0, 2), (0, 1, 1)])
+def test_cells_in_no_order_are_refused(rows):
+    cells = np.array([[1, 2, 3], [1, 2, 4], [1, 3, 0]], np.int32)
+    with pytest.raises(InputError, match=r"lexicographic order.* row [12] is \[1, [23], \d\], after \[1"):
+        build_pyramid(cells[list(rows)], 2)
+
+
+def test_layout_and_type_of_the_cells_do_not_matter():
+    coords = distinct(np.random.default_rng(0).integers(0, 12, (900, 3)))
+    expected = build_pyramid(coords, 3).graph_inputs()
+    for same in (np.asfortranarray(coords), coords.astype(np.int64), np.repeat(coords, 2, axis=0)[::2]):
+        found = build_pyramid(same, 3).graph_inputs()
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
