@@ -31,9 +31,6 @@ CHECK_PERIOD_S = 0.2
 """How often subscriptions are mended while somebody listens, seconds."""
 IDLE_PERIOD_S = 1.0
 """How often the node looks at its input while nobody does."""
-HAND_OVER_S = 50e-6
-"""Rest of the executor after it handed over a scan, seconds: else the worker begins only when rclpy has prepared its next
-wait, 0.4 ms later, because that holds the interpreter."""
 MIN_DEPTH = 5
 """Clouds the middleware keeps while the executor is busy."""
 
@@ -136,7 +133,6 @@ class SegmentationSession:
             self._cameras.add_scan(job)
             return
         self._worker.submit(job)
-        time.sleep(HAND_OVER_S)
         if self._cameras.wanted:
             self._cameras.add_scan(job)
 
