@@ -57,9 +57,10 @@ class Outputs:
         self._label_space = label_space
         self._on_readers = on_readers
         self._is_told: list[bool] = []
-        self._segmentation = self._cloud_publisher("segmentation")
-        self._visualization = self._cloud_publisher("visualization")
-        self._filtered = self._cloud_publisher("filtered")
+        cloud = sensor_msgs.msg.PointCloud2
+        self._segmentation = self._watched_publisher(cloud, "~/output/pointcloud/segmentation")
+        self._visualization = self._watched_publisher(cloud, "~/output/pointcloud/visualization")
+        self._filtered = self._watched_publisher(cloud, "~/output/pointcloud/filtered")
         self._memories = {each: CloudMemory(MESSAGE_TYPES) for each in (self._segmentation, self._visualization)}
         self._overlays = {
             name: self._watched_publisher(sensor_msgs.msg.Image, f"~/output/image/overlay/{name}")
@@ -132,9 +133,6 @@ class Outputs:
         every = (self._segmentation, self._visualization, self._filtered, self._latency)
         for publisher in (*every, *self._overlays.values(), *self._stages.values()):
             self._node.destroy_publisher(publisher)
-
-    def _cloud_publisher(self, name: str) -> Publisher:
-        return self._watched_publisher(sensor_msgs.msg.PointCloud2, f"~/output/pointcloud/{name}")
 
     def _watched_publisher(self, message_type: Any, topic: str) -> Publisher:
         publisher, is_told = create_output(self._node, message_type, topic, self._on_readers)
