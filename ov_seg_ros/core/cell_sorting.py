@@ -53,7 +53,7 @@ def sort_into_cells(axes, low, size, shape, layout):  # type: ignore[no-untyped-
         coords (V, 3) int32 and point_to_voxel (N,) int32, as in ``Voxels``.
     """
     words, point_to_voxel = _pack(axes, low, size, shape, layout)
-    words = _radix_sort(words, layout[3], layout.sum())
+    words = _radix_sort(words, layout[3], layout[0] + layout[1] + layout[2] + layout[3])
     x_shift, y_shift, row_bits = layout[1] + layout[2], layout[2], layout[3]
     y_mask, z_mask, row_mask = (_ONE << layout[1]) - _ONE, (_ONE << layout[2]) - _ONE, (_ONE << row_bits) - _ONE
     num_voxels = min(len(words), 1)
@@ -76,7 +76,7 @@ def sort_into_cells(axes, low, size, shape, layout):  # type: ignore[no-untyped-
 def _pack(axes, low, size, shape, layout):  # type: ignore[no-untyped-def]
     """Words of the points inside the grid, and (N,) int32 of -1."""
     num_points = len(axes) // 3
-    point_to_voxel = np.full(num_points, -1, np.int32)
+    point_to_voxel = np.empty(num_points, np.int32)
     words = np.empty(num_points + 1, np.uint64)
     x, y, z = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32)
     y_bits, z_bits, row_bits = layout[1], layout[2], layout[3]
@@ -87,6 +87,7 @@ def _pack(axes, low, size, shape, layout):  # type: ignore[no-untyped-def]
         for i in range(num):
             cell = (((np.uint64(x[i]) << y_bits) | np.uint64(y[i])) << z_bits) | np.uint64(z[i])
             words[count] = (cell << row_bits) | np.uint64(start + i)
+            point_to_voxel[start + i] = -1
             count += np.uint64(x[i] >= 0)
     return words[:count], point_to_voxel
 

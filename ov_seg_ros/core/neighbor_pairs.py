@@ -25,15 +25,16 @@ def neighbor_pairs(key, cells, first):  # type: ignore[no-untyped-def]
     """``Level.pair_centre``, ``pair_neighbor`` and ``pair_starts`` of columns, see ``voxel_columns``."""
     num_columns = len(key) - 1
     beside, num_beside = _columns_beside(key)
-    pair = np.empty((12, num_beside.max() + ONE), np.uint64)
-    bits = np.empty((12, num_beside.max() + ONE), np.uint64)
+    most = max(max(num_beside[0], num_beside[1]), max(num_beside[2], num_beside[3]))
+    pair = np.empty((12, most + ONE), np.uint64)
+    bits = np.empty((12, most + ONE), np.uint64)
     starts = np.zeros(14, np.int64)
     num_words = np.zeros(12, np.uint64)
     for d in range(4):
-        lists = slice(3 * d, 3 * d + 3)
-        num_words[lists], starts[1:][lists] = _words_beside(
-            key, cells, beside[d][: num_beside[d]], _COLUMN_SHIFTS[d], pair[lists], bits[lists]
-        )
+        found = beside[d][: num_beside[d]]
+        words, pairs = _words_beside(key, cells, found, _COLUMN_SHIFTS[d], pair[3 * d :], bits[3 * d :])
+        for side in range(3):
+            num_words[3 * d + side], starts[3 * d + side + 1] = words[side], pairs[side]
     pair_below = np.empty(num_columns + 1, np.uint64)
     bits_below = np.empty(num_columns + 1, np.uint64)
     num_below, starts[13] = _words_below(key, cells, pair_below, bits_below)
@@ -98,7 +99,7 @@ def _words_beside(key, cells, beside, shift, pair, bits):  # type: ignore[no-unt
     """Cells of column i with a neighbour in the column beside: one lower, level, one higher.
 
     Fills:
-        pair, bits: (3, .) columns i << 32 | j and these cells, where there are any; j is the first column not below
+        pair, bits: (at least 3, .) columns i << 32 | j and these cells, where there are any; j is the first column not below
         the one beside i.
 
     Returns:
