@@ -130,7 +130,7 @@ def _by_parity(key, cells):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _merge(slot_key, slot_cells, ends):  # type: ignore[no-untyped-def]
-    """Merges the four lists without branches: which list comes next cannot be predicted.
+    """Merges the four lists.
 
     Returns:
         Column of every slot, key and cells of the columns with their sentinel.
@@ -139,27 +139,30 @@ def _merge(slot_key, slot_cells, ends):  # type: ignore[no-untyped-def]
     key = np.empty(len(slot_key), np.uint64)
     cells = np.empty(len(slot_key), np.uint64)
     a, b, c, d = NONE, ends[0] + ONE, ends[1] + ONE, ends[2] + ONE
-    column, current, occupied = LAST, LAST, NONE  # the first step makes the column 0
+    column = NONE
     while True:
         own = min(min(slot_key[a], slot_key[b]), min(slot_key[c], slot_key[d]))
         if own == LAST:
             break
-        again = np.uint64(own == current)
-        column += ONE - again
-        current = own
-        from_a, from_b = np.uint64(slot_key[a] == own), np.uint64(slot_key[b] == own)
-        from_c, from_d = np.uint64(slot_key[c] == own), np.uint64(slot_key[d] == own)
-        occupied = occupied * again | slot_cells[a] * from_a | slot_cells[b] * from_b
-        occupied |= slot_cells[c] * from_c | slot_cells[d] * from_d
-        key[column], cells[column] = own, occupied
-        slot_column[a] = slot_column[b] = slot_column[c] = slot_column[d] = column  # those that stay are written again
-        a += from_a
-        b += from_b
-        c += from_c
-        d += from_d
-    column += ONE
+        a, from_a = _take(slot_key, slot_cells, slot_column, a, own, column)
+        b, from_b = _take(slot_key, slot_cells, slot_column, b, own, column)
+        c, from_c = _take(slot_key, slot_cells, slot_column, c, own, column)
+        d, from_d = _take(slot_key, slot_cells, slot_column, d, own, column)
+        key[column], cells[column] = own, from_a | from_b | from_c | from_d
+        column += ONE
     key[column], cells[column] = LAST, NONE
     return slot_column, key[: column + ONE], cells[: column + ONE]
+
+
+@njit(nogil=True)
+def _take(slot_key, slot_cells, slot_column, slot, own, column):  # type: ignore[no-untyped-def]
+    """Gives the slots with this key, one list has up to two, to a column; returns the next slot and their cells."""
+    cells = NONE
+    while slot_key[slot] == own:
+        cells |= slot_cells[slot]
+        slot_column[slot] = column
+        slot += ONE
+    return slot, cells
 
 
 @njit(nogil=True)
