@@ -99,8 +99,8 @@ def _words_beside(key, cells, beside, shift, pair, bits):  # type: ignore[no-unt
     """Cells of column i with a neighbour in the column beside: one lower, level, one higher.
 
     Fills:
-        pair, bits: (at least 3, .) columns i << 32 | j and these cells, where there are any; j is the first column not below
-        the one beside i.
+        pair, bits: (at least 3, .) columns i << 32 | j and these cells, where there are any; j is the first column
+        not below the one beside i.
 
     Returns:
         Numbers of words and of pairs, (3,) each.
