@@ -31,11 +31,8 @@ demo: $(VENV)/.installed-demo ## Label a synthetic drive, or BAG=path, with the 
 test: $(VENV)/.installed-test ## Run the whole test suite (ARGS="-k node" runs a part)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
-bench: $(VENV)/.installed-test ## Measure; each benchmark prints its own table
-	@for benchmark in $$(grep -l __main__ benchmarks/*.py); do \
-		echo "== $$benchmark"; \
-		$(BIN)/python "$$benchmark" $(ARGS) || exit 1; \
-	done
+bench: $(VENV)/.installed-test ## Measure speed and memory against other libraries, the machine's limit and the goals (ARGS=--quick)
+	$(BIN)/python benchmarks/suite.py $(ARGS)
 
 check: $(VENV)/.installed-test ## Formatting, lint, types and tests
 	$(BIN)/ruff format --check .

@@ -6,7 +6,9 @@ from setuptools import find_packages, setup
 
 PACKAGE = "ov_seg_ros"
 
-RUNTIME = ["numpy>=1.24,<3", "numba>=0.61", "pyyaml>=6.0", "onnxruntime>=1.18,<2", "jsonschema>=4.0", "scipy>=1.10"]
+# llvmlite is numba's own code generator, in the version that numba wants.
+RUNTIME = ["numpy>=1.24,<3", "numba>=0.61", "llvmlite", "pyyaml>=6.0", "onnxruntime>=1.18,<2", "jsonschema>=4.0"]
+RUNTIME += ["scipy>=1.10"]
 BAGS = ["rosbags>=0.11.9,<0.12", "pillow>=10.1", "tqdm>=4.60"]
 # rclpy and the message packages as wheels (ROS 2 Kilted). Not for a machine with a ROS 2
 # installation: there they come with the distribution, see package.xml.

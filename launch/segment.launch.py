@@ -37,8 +37,8 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "provider",
             default_value="",
-            choices=["", "auto", "cpu", "cuda", "tensorrt"],
-            description="ONNX Runtime execution provider; empty = what params_file says.",
+            choices=["", "auto", "cpu", "compiled", "CPUExecutionProvider", "cuda", "tensorrt"],
+            description="Who computes the network; empty = what params_file says.",
         ),
         DeclareLaunchArgument(
             "refinement",

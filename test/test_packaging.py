@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Folders of config/ that no robot needs.
 FOR_TRAINING = ("recipes", "dictionaries", "teachers", "templates", "splits")
-ONLY_FROM_PYPI = {"onnxruntime", "numba", "rosbags"}
+ONLY_FROM_PYPI = {"onnxruntime", "numba", "llvmlite", "rosbags"}  # llvmlite comes with numba
 NAMES_IN_ROSDEP = {
     "PIL": "python3-pil",
     "jsonschema": "python3-jsonschema",

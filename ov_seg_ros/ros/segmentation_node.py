@@ -32,12 +32,12 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
         ConfigError: the execution provider is not there, or ``require_gpu`` is set and it is a CPU.
     """
     from ov_seg_ros.runtime.model_file import shipped_model_path
-    from ov_seg_ros.runtime.providers import CPU
+    from ov_seg_ros.runtime.network import ON_CPU
     from ov_seg_ros.runtime.segmenter import Segmenter
 
     path = parameters.model_path or shipped_model_path()
     segmenter = Segmenter.load(path, provider=parameters.provider, num_threads=parameters.num_threads)
-    if parameters.require_gpu and segmenter.provider == CPU:
+    if parameters.require_gpu and segmenter.provider in ON_CPU:
         raise ConfigError(
             f"require_gpu is true, but the student {segmenter.provider_note}: install onnxruntime-gpu and the NVIDIA "
             "driver (pip install 'ov_seg_ros[gpu]'), or set require_gpu to false"

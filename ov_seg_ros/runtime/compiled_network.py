@@ -69,7 +69,7 @@ class CompiledNetwork:
         entrance = self._view(offsets, self._input, rows[0])
         entrance[:, : features.shape[1]] = features
         entrance[:, features.shape[1] :] = 0
-        steps, terms = self._program.bind(pyramid, self._arena.ctypes.data + 4 * offsets)
+        steps, terms = self._program.bind(pyramid, self._arena.ctypes.data + 4 * offsets, self.num_threads)
         counters = new_counters(len(steps))
         self._team.run(partial(run_program, steps, terms, self._program.panels, self._every_row, counters))
         return self._view(offsets, self._output, rows[0])[:, : self._num_classes].copy()
@@ -78,6 +78,7 @@ class CompiledNetwork:
         """Offset of each buffer in the arena, which grows with the largest scan and never shrinks."""
         sizes = [padded(rows[buffer.level] * buffer.width, ALIGNMENT) for buffer in self._layout.buffers]
         if sum(sizes) > len(self._arena):
+            self._arena = aligned_empty(0)  # given back before the larger one is taken
             self._arena = aligned_empty(sum(sizes))
         if max(rows) > len(self._every_row):
             self._every_row = np.arange(max(rows))

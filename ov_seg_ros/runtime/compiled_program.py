@@ -17,6 +17,8 @@ ALIGNMENT = 16
 """float32 values: buffers and matrices begin at a cache line."""
 _UNIT_VALUES, _UNIT_ROWS = 1 << 16, (64, 1024)
 """Results a thread computes at a time, so that they and their sources stay in its cache; bounds in rows."""
+_UNITS_PER_THREAD = 3
+"""At least, so that threads finish a step together; fewer where units would get smaller than the bound."""
 _EVERY_ROW = RowList("", "", 0)
 
 
@@ -53,21 +55,23 @@ class CompiledProgram:
         np.concatenate(self._packed, out=self._weights)
         self._packed.clear()
 
-    def bind(self, pyramid: Pyramid, buffers: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+    def bind(self, pyramid: Pyramid, buffers: NDArray[np.int64], num_threads: int) -> tuple[NDArray, NDArray]:
         """Records of the steps and terms for one scan.
 
         Args:
             pyramid: its arrays must live as long as the records are in use.
             buffers: (B,) address of each buffer.
+            num_threads: that will share the work.
         """
-        return self._bind_steps(pyramid, buffers), self._bind_terms(pyramid, buffers)
+        return self._bind_steps(pyramid, buffers, num_threads), self._bind_terms(pyramid, buffers)
 
-    def _bind_steps(self, pyramid: Pyramid, buffers: NDArray[np.int64]) -> NDArray:
+    def _bind_steps(self, pyramid: Pyramid, buffers: NDArray[np.int64], num_threads: int) -> NDArray:
         level, buffer, first, columns, bias, residual, residual_first, relu, *spans = self._steps.T
         widths = np.array([b.width for b in self._layout.buffers])
         steps = np.zeros(len(self._steps), STEP_FIELDS)
         steps["rows"] = np.array([len(v) for v in pyramid.levels])[level]
-        steps["unit_rows"] = np.clip(_UNIT_VALUES // columns, *_UNIT_ROWS)
+        fair = -(-steps["rows"] // (_UNITS_PER_THREAD * num_threads))
+        steps["unit_rows"] = np.clip(np.minimum(_UNIT_VALUES // columns, fair), *_UNIT_ROWS)
         steps["target"] = buffers[buffer] + 4 * first
         steps["target_stride"] = widths[buffer]
         steps["columns"], steps["relu"] = columns, relu
