@@ -6,8 +6,8 @@ from typing import Any
 
 import numba.extending
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 
 intrinsic: Any = numba.extending.intrinsic  # its own annotations describe the outer function, not the call
 
@@ -31,7 +31,7 @@ _HALVING = tuple(
 def size_of(_context, bits):  # type: ignore[no-untyped-def]
     """How many numbers are in a set, as uint64; on most processors one instruction."""
 
-    def codegen(_target: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+    def codegen(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), codegen
@@ -41,8 +41,8 @@ def size_of(_context, bits):  # type: ignore[no-untyped-def]
 def lowest_of(_context, bits):  # type: ignore[no-untyped-def]
     """The smallest number of a set that is not empty, as uint64."""
 
-    def codegen(_target: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+    def codegen(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], cgutils.true_bit)
 
     return types.uint64(types.uint64), codegen
 
