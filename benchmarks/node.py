@@ -107,15 +107,14 @@ def measure_start(stage: Stage, options: BenchOptions) -> Result:
     variables = {**SETTINGS[LARGE], "NUMBA_CACHE_DIR": str(cache)}
     rows: list[Mapping[str, Cell]] = []
     for attempt in range(2 if options.quick else 4):
-        listener = stage.start("listener", variables)
+        listener = stage.start("listener", variables, "--first")
         listener.wait_ready()
         driver = stage.start("driver", variables, "--scan", str(path), "--no-wait")
         driver.wait_ready()
         node = stage.start_node(variables)
         node.wait_ready()
         resident, share = node.memory_mib
-        time.sleep(1.0)
-        heard, said = listener.report("close"), node.report("interrupt")
+        heard, said = listener.report("wait"), node.report("interrupt")
         driver.report("close")
         marks = [node.started, *said["times"].values(), heard["arrivals"][0][1] * 1e-9]
         steps = dict(zip([f"{name} s" for name in (*said["times"], "first label")], np.diff(marks), strict=True))

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--camera", action="store_true", help="driver: send images of one camera too")
     parser.add_argument("--plain", action="store_true", help="driver, listener: leave their memory to the C library")
     parser.add_argument("--serialized", action="store_true", help="listener: take clouds as bytes, as a recorder does")
+    parser.add_argument("--first", action="store_true", help="listener: end with the first cloud")
     parser.add_argument("--stand-in", choices=("geometry", "color"), help="node: answer at once, without a student")
     options, ros_arguments = parser.parse_known_args(arguments)
     if options.program == "node":
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.program == "driver":
         drive(options)
     else:
-        listen(options.serialized)
+        listen(options.serialized, options.first)
 
 
 def drive(options: argparse.Namespace) -> None:
@@ -115,7 +116,7 @@ def camera_publisher(node: Any) -> Callable[[Any], None]:
     return publish
 
 
-def listen(serialized: bool) -> None:
+def listen(serialized: bool, only_first: bool) -> None:
     """Notes when labelled scans arrive, and what the node says about its stages and its counters."""
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
@@ -150,7 +151,7 @@ def listen(serialized: bool) -> None:
         node.create_subscription(Float64, f"{NODE}/debug/processing_time/{stage}_ms", collect(stage), 20)
     print("ready", flush=True)
     closed = input_closed()
-    while not closed.is_set():
+    while not closed.is_set() and not (only_first and heard["arrivals"]):
         rclpy.spin_once(node, timeout_sec=0.1)
     print(json.dumps(heard), flush=True)
 
