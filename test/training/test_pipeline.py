@@ -327,7 +327,7 @@ def test_a_backend_computes_and_is_no_setting(run, tmp_path, monkeypatch):
     monkeypatch.setitem(BACKENDS, "torchsparse", missing)
     with pytest.raises(MissingDependencyError, match="sparse backend torchsparse needs the package torchsparse"):
         train(replace(run.chain, backend="torchsparse"))
-    with pytest.raises(ConfigError, match="tables, torchsparse, spconv, got 'minkowski'"):
+    with pytest.raises(ConfigError, match="auto, tables, compiled, torchsparse, spconv, got 'minkowski'"):
         train(replace(run.chain, backend="minkowski"))
 
 
