@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.kernels.gradient import UNIT_FIELDS, run_gradient
-from ov_seg_ros.kernels.program import PANEL_FIELDS, STEP_FIELDS, TERM_FIELDS, new_counters, run_program
+from ov_seg_ros.kernels.program import PANEL_FIELDS, STEP_FIELDS, TERM_FIELDS, new_counters, rows_per_unit, run_program
 from ov_seg_ros.kernels.thread_team import ThreadTeam
 from ov_seg_ros.kernels.tile_shapes import COLUMN_STEP, INNER_STEP, panel_widths
 
-_UNIT_VALUES, _UNIT_ROWS = 1 << 16, (64, 1024)
 _GRADIENT_CHANNELS = 32
 """Rows of a weight's gradient that one unit of work computes."""
 
@@ -61,8 +60,9 @@ def convolve(
     out = np.empty((num_rows, padded), np.float32)
     bias = np.zeros(padded, np.float32)
     step = np.zeros(1, STEP_FIELDS)
-    step["rows"], step["unit_rows"] = num_rows, np.clip(_UNIT_VALUES // padded, *_UNIT_ROWS)
-    step["target"], step["target_stride"], step["columns"] = out.ctypes.data, padded, padded
+    step["rows"], step["columns"] = num_rows, padded
+    step["unit_rows"] = rows_per_unit(step["rows"], step["columns"], team.num_threads)
+    step["target"], step["target_stride"] = out.ctypes.data, padded
     step["bias"], step["term_end"], step["panel_end"] = bias.ctypes.data, len(pairs), len(panels)
     terms = np.zeros(len(pairs), TERM_FIELDS)
     terms["source"], terms["source_stride"], terms["inner"] = source.ctypes.data, source.shape[1], source.shape[1]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numba.extending
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ov_seg_ros.kernels.tile_shapes import SHAPES, TileShape
-from ov_seg_ros.kernels.vector_code import FLOAT, INDEX, VectorWriter
+from ov_seg_ros.kernels.tile_shapes import TileShape
+from ov_seg_ros.kernels.vector_code import FLOAT, INDEX, VectorWriter, panel_code
 
 intrinsic: Any = numba.extending.intrinsic  # its own annotations describe the outer function, not the call
 
@@ -65,14 +64,7 @@ def add_outer_products(  # type: ignore[no-untyped-def]
         channels,
     )
     signature = types.void(shape, width, *(types.int64 for _ in numbers))
-    tile_shape, columns = SHAPES[shape.literal_value], width.literal_value
-
-    def codegen(target_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-        if columns <= tile_shape.panel:  # wider panels are never asked for with this shape: no code
-            _write(VectorWriter(builder, tile_shape.registers(columns)), tile_shape, *arguments[2:])
-        return target_context.get_dummy_value()
-
-    return signature, codegen
+    return signature, panel_code(shape, width, _write)
 
 
 def _write(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import carray, njit
+from numpy.typing import NDArray
 
 from ov_seg_ros.kernels.addresses import float32_at, int64_at
 from ov_seg_ros.kernels.atomics import fetch_add, load_acquire, wait_until
@@ -46,8 +47,24 @@ TERM_FIELDS = np.dtype(
     ]
 )
 PANEL_FIELDS = np.dtype([("first", np.int64), ("width", np.int64)])
+_UNIT_VALUES, _UNIT_ROWS = 1 << 16, (64, 1024)
+"""Results a thread computes at a time, so that they and their sources stay in its cache; bounds in rows."""
+_UNITS_PER_THREAD = 3
+"""At least, so that threads finish a step together; fewer where units would get smaller than the bound."""
 COUNTER_STRIDE = 16
 """int64 values between two counters, two cache lines: threads must not fight over one."""
+
+
+def rows_per_unit(rows: NDArray[np.int64], columns: NDArray[np.int64], num_threads: int) -> NDArray[np.int64]:
+    """How finely the work of steps is divided; results do not depend on it.
+
+    Args:
+        rows: (S,) of the results.
+        columns: (S,) of the results.
+        num_threads: that share the work.
+    """
+    fair = -(-rows // (_UNITS_PER_THREAD * num_threads))
+    return np.clip(np.minimum(_UNIT_VALUES // columns, fair), *_UNIT_ROWS)
 
 
 def new_counters(num_steps: int):  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from ov_seg_ros.kernels.tile_shapes import TileShape
+from ov_seg_ros.kernels.tile_shapes import SHAPES, TileShape
 
 FLOAT, INDEX, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 
@@ -93,6 +93,24 @@ class VectorWriter:
     def _fmuladd(self, size: int) -> Any:
         kind = ir.FunctionType(_vector(size), [_vector(size)] * 3)
         return cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.v{size}f32")
+
+
+def panel_code(shape: Any, width: Any, write: Callable[..., None]) -> Callable[..., Any]:
+    """Code generator of an intrinsic whose first arguments are the literals ``shape`` and ``width``.
+
+    Args:
+        shape: Numba's literal type of an index into ``SHAPES``.
+        width: Numba's literal type of the columns of a panel.
+        write: called as ``write(writer, tile_shape, *other arguments)``.
+    """
+    tile_shape, columns = SHAPES[shape.literal_value], width.literal_value
+
+    def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        if columns <= tile_shape.panel:  # wider panels are never asked for with this shape: no code
+            write(VectorWriter(builder, tile_shape.registers(columns)), tile_shape, *arguments[2:])
+        return context.get_dummy_value()
+
+    return codegen
 
 
 def _vector(size: int) -> ir.VectorType:

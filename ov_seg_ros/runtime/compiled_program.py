@@ -8,17 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.pyramid import Pyramid
-from ov_seg_ros.kernels.program import PANEL_FIELDS, STEP_FIELDS, TERM_FIELDS
+from ov_seg_ros.kernels.program import PANEL_FIELDS, STEP_FIELDS, TERM_FIELDS, rows_per_unit
 from ov_seg_ros.kernels.tile_shapes import COLUMN_STEP, panel_widths
 from ov_seg_ros.runtime.buffer_plan import BufferPlan, padded
 from ov_seg_ros.runtime.network_plan import RowList, Step, Term
 
 ALIGNMENT = 16
 """float32 values: buffers and matrices begin at a cache line."""
-_UNIT_VALUES, _UNIT_ROWS = 1 << 16, (64, 1024)
-"""Results a thread computes at a time, so that they and their sources stay in its cache; bounds in rows."""
-_UNITS_PER_THREAD = 3
-"""At least, so that threads finish a step together; fewer where units would get smaller than the bound."""
 _EVERY_ROW = RowList("", "", 0)
 
 
@@ -70,8 +66,7 @@ class CompiledProgram:
         widths = np.array([b.width for b in self._layout.buffers])
         steps = np.zeros(len(self._steps), STEP_FIELDS)
         steps["rows"] = np.array([len(v) for v in pyramid.levels])[level]
-        fair = -(-steps["rows"] // (_UNITS_PER_THREAD * num_threads))
-        steps["unit_rows"] = np.clip(np.minimum(_UNIT_VALUES // columns, fair), *_UNIT_ROWS)
+        steps["unit_rows"] = rows_per_unit(steps["rows"], columns, num_threads)
         steps["target"] = buffers[buffer] + 4 * first
         steps["target_stride"] = widths[buffer]
         steps["columns"], steps["relu"] = columns, relu
