@@ -60,20 +60,10 @@ def multiply_rows(  # type: ignore[no-untyped-def]
     return signature, panel_code(shape, width, _write)
 
 
-def _write(
-    writer: VectorWriter,
-    shape: TileShape,
-    source: Any,
-    source_stride: Any,
-    source_rows: Any,
-    target: Any,
-    target_stride: Any,
-    target_rows: Any,
-    begin: Any,
-    end: Any,
-    matrix: Any,
-    inner: Any,
-) -> None:
+def _write(writer: VectorWriter, shape: TileShape, *numbers: Any) -> None:
+    """The code, of the intrinsic's arguments behind ``width``."""
+    source, source_stride, source_rows, target, target_stride, target_rows, *rest = numbers
+    begin, end, matrix, inner = rest
     builder = writer.builder
     panel = builder.inttoptr(matrix, FLOAT.as_pointer())
 

@@ -67,21 +67,10 @@ def add_outer_products(  # type: ignore[no-untyped-def]
     return signature, panel_code(shape, width, _write)
 
 
-def _write(
-    writer: VectorWriter,
-    shape: TileShape,
-    left: Any,
-    left_stride: Any,
-    left_rows: Any,
-    right: Any,
-    right_stride: Any,
-    right_rows: Any,
-    begin: Any,
-    end: Any,
-    target: Any,
-    target_stride: Any,
-    channels: Any,
-) -> None:
+def _write(writer: VectorWriter, shape: TileShape, *numbers: Any) -> None:
+    """The code, of the intrinsic's arguments behind ``width``."""
+    left, left_stride, left_rows, right, right_stride, right_rows, *rest = numbers
+    begin, end, target, target_stride, channels = rest
     builder = writer.builder
     result = builder.inttoptr(target, FLOAT.as_pointer())
 

@@ -67,7 +67,7 @@ def rows_per_unit(rows: NDArray[np.int64], columns: NDArray[np.int64], num_threa
     return np.clip(np.minimum(_UNIT_VALUES // columns, fair), *_UNIT_ROWS)
 
 
-def new_counters(num_steps: int):  # type: ignore[no-untyped-def]
+def new_counters(num_steps: int) -> NDArray[np.int64]:
     """Counters of one run: (num_steps, 2, COUNTER_STRIDE) int64 zeros, units taken and units done."""
     return np.zeros((num_steps, 2, COUNTER_STRIDE), np.int64)
 

@@ -14,6 +14,7 @@ from ov_seg_ros.kernels.thread_team import ThreadTeam
 from ov_seg_ros.kernels.tile_shapes import COLUMN_STEP
 from ov_seg_ros.runtime.buffer_plan import Placement, padded, plan_buffers
 from ov_seg_ros.runtime.compiled_program import ALIGNMENT, CompiledProgram, aligned_empty
+from ov_seg_ros.runtime.network import COMPILED
 from ov_seg_ros.runtime.network_plan import Features, plan_network
 from ov_seg_ros.runtime.onnx_graph import OnnxGraph
 
@@ -33,7 +34,7 @@ class CompiledNetwork:
         NotPlannableError: the graph holds something else than sparse convolutions.
     """
 
-    provider = "CompiledCPU"
+    provider = COMPILED
 
     def __init__(self, graph: OnnxGraph, num_features: int, num_threads: int = 0) -> None:
         features = Features(num_features)

@@ -1,6 +1,7 @@
 """The convolutions of ``sparse_layers`` on the CPU, by the same compiled kernels that run on the robot.
 
-Float32 only; on a GPU, in other types and for tables that are not sorted, the default backend computes.
+Float32 only; on a GPU and in other types the default backend computes. The kernels want the lists of rows written in
+ascending order, which is how ``core.pyramid`` makes them.
 """
 
 from __future__ import annotations
