@@ -17,6 +17,7 @@ from ov_seg_ros.ros.diagnostics import WARN
 from ov_seg_ros.ros.diagnostics_publisher import DiagnosticsPublisher, Status
 from ov_seg_ros.ros.parameter_schema import ParameterSchema
 from ov_seg_ros.ros.parameters import NodeParameters, change_parameter, declare_parameters
+from ov_seg_ros.ros.process_end import limit_end
 from ov_seg_ros.ros.process_memory import keep_freed_memory
 from ov_seg_ros.ros.segmentation_session import SegmentationSession
 
@@ -169,7 +170,7 @@ class SegmentationNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None, segmenter_factory: SegmenterFactory = load_segmenter) -> int:
-    """Runs the node until Ctrl-C, SIGTERM or an external shutdown.
+    """Runs the node until Ctrl-C, SIGTERM or an external shutdown; the process should end then.
 
     Args:
         args: command line, the process's own if None.
@@ -199,6 +200,9 @@ def main(args: Sequence[str] | None = None, segmenter_factory: SegmenterFactory 
     finally:
         if node is not None:
             node.close()
+        limit_end()
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
     return 0
 
