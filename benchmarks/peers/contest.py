@@ -19,10 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.case import Case
-from benchmarks.peers.entrants import OURS, PEER, Entrant
+from benchmarks.peers.entrants import OURS, PEER, REDUCED, Entrant
 
-TOLERANCE = 1e-5
-"""Largest error of a logit, relative to the largest logit, at which a contender counts as right."""
 SLOW, SLOW_ROUNDS = 4.0, 3
 """Who needs more than ``SLOW`` times the time of the best contender in the first counted round leaves after so many."""
 _ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +124,9 @@ def relative_error(logits: NDArray[np.floating], reference: NDArray[np.float64])
 
 
 def _retire_slow(players: Sequence[_Player]) -> None:
-    times = {id(p): p.outcome.ms[-1] for p in players if p.in_contest and p.outcome.entrant.role in (OURS, PEER)}
+    times = {
+        id(p): p.outcome.ms[-1] for p in players if p.in_contest and p.outcome.entrant.role in (OURS, PEER, REDUCED)
+    }
     best = min((ms for ms in times.values() if ms is not None), default=0.0)
     for player in players:
         ms = times.get(id(player))
@@ -187,9 +187,10 @@ class _Player:
         if answer["logits"]:
             error = relative_error(np.load(self._logits_path), reference)
             outcome.error = max(error, outcome.error or 0.0)
-            if error > TOLERANCE:
+            tolerance = outcome.entrant.tolerance
+            if error > tolerance:
                 outcome.reason = (
-                    f"wrong: its logits differ by {error:.1e} of the largest one, at most {TOLERANCE:.0e} is right"
+                    f"wrong: its logits differ by {error:.1e} of the largest one, at most {tolerance:.0e} is right"
                 )
 
     def stop(self) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OURS, PEER, FLOOR, GAUGE = "ours", "peer", "floor", "gauge"
-"""Roles. A floor does a part of the work and gives no logits; a gauge measures the machine beside the others."""
+OURS, PEER, REDUCED, FLOOR, GAUGE = "ours", "peer", "reduced", "floor", "gauge"
+"""Roles. One of reduced precision is beside the contest, its logits may be as far off as its tolerance says. A floor
+does a part of the work and gives no logits; a gauge measures the machine beside the others."""
+TOLERANCE = 1e-5
+"""Largest error of a logit, relative to the largest logit, at which a contender in float32 counts as right."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Entrant:
         role: one of the above.
         maps: whether what is timed includes building the kernel maps.
         environment: variables of its process besides those that set the number of threads.
+        tolerance: largest error of a logit, relative to the largest logit, at which its time counts.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Entrant:
     role: str = PEER
     maps: bool = False
     environment: tuple[tuple[str, str], ...] = ()
+    tolerance: float = TOLERANCE
 
 
 _HERE = "benchmarks.peers"
@@ -52,6 +57,9 @@ ENTRANTS: tuple[Entrant, ...] = (
     Entrant("torchsparse, with maps", f"{_HERE}.torchsparse_peer:cold", maps=True),
     Entrant("MinkowskiEngine", f"{_HERE}.minkowski_engine_peer:warm", environment=_ONE_OPENMP_THREAD),
     Entrant("MinkowskiEngine, with maps", f"{_HERE}.minkowski_engine_peer:cold", PEER, True, _ONE_OPENMP_THREAD),
+    Entrant("torch, bfloat16", f"{_HERE}.reduced_precision:bfloat16", REDUCED, tolerance=0.1),
+    Entrant("torch, float16", f"{_HERE}.reduced_precision:float16", REDUCED, tolerance=0.1),
+    Entrant("ONNX Runtime, int8", f"{_HERE}.reduced_precision:OnnxInt8", REDUCED, tolerance=0.5),
     *FLOORS,
 )
 """All of them. The maps of those without "with maps" are built before and reused, as they would be within a scan."""

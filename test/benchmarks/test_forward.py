@@ -13,7 +13,17 @@ pytest.importorskip("torch", reason="contests compare with torch")
 
 from benchmarks import forward
 from benchmarks.peers.contest import Outcome, Rounds
-from benchmarks.peers.entrants import COMPILED, COPY, ENTRANTS, FLOORS, GEMM_ONLY, GEMM_PEAK, ONNX_RUNTIME, Entrant
+from benchmarks.peers.entrants import (
+    COMPILED,
+    COPY,
+    ENTRANTS,
+    FLOORS,
+    GEMM_ONLY,
+    GEMM_PEAK,
+    ONNX_RUNTIME,
+    REDUCED,
+    Entrant,
+)
 from benchmarks.peers.floors import COPY_BYTES, PEAK_FLOP
 from benchmarks.peers.ranking import Found, Setting, as_section, goal_measures
 from benchmarks.peers.workload import LayerWork, Workload
@@ -52,6 +62,15 @@ def test_the_best_of_ours_meets_the_best_peer() -> None:
         [found(outcome(ONNX_RUNTIME, 4), outcome(COMPILED, 2), outcome(PEER, 9), outcome(other, 6))]
     )
     assert measures["forward_32_peer_ratio"] == 3
+
+
+def test_who_computes_with_fewer_bits_is_no_peer() -> None:
+    rough = Entrant("rough", "strangers:Rough", REDUCED, tolerance=0.1)
+    outcomes = (outcome(COMPILED, 2), outcome(PEER, 6), outcome(rough, 1, error=0.02))
+    assert goal_measures([found(*outcomes)])["forward_32_peer_ratio"] == 3
+    rows = as_section([found(*outcomes)]).tables[0].rows
+    assert [row["contender"] for row in rows[:3]] == [COMPILED.name, "stranger", "rough"]
+    assert goal_measures([found(*outcomes)])["forward_error"] == 1e-7
 
 
 def test_goals_are_judged_at_the_most_threads_and_errors_at_all() -> None:
@@ -101,7 +120,7 @@ def test_floors_follow_from_the_gauges() -> None:
 
 def test_entrants_are_chosen_by_words() -> None:
     assert forward.choose_entrants([]) == ENTRANTS
-    chosen = forward.choose_entrants(["onnx"])
+    chosen = forward.choose_entrants(["ours, onnx"])
     assert set(chosen) == {ONNX_RUNTIME, *FLOORS}
 
 

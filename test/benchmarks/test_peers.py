@@ -15,10 +15,18 @@ pytest.importorskip("torch", reason="contests compare with torch")
 
 import torch
 
-from benchmarks.peers import minkowski_engine_peer, open3d_peer, spconv_peer, torch_tables, torchsparse_peer
+from benchmarks.peers import (
+    minkowski_engine_peer,
+    open3d_peer,
+    reduced_precision,
+    spconv_peer,
+    torch_tables,
+    torchsparse_peer,
+)
 from benchmarks.peers.case import Case
 from benchmarks.peers.compiled import Compiled
-from benchmarks.peers.contest import TOLERANCE, relative_error
+from benchmarks.peers.contest import relative_error
+from benchmarks.peers.entrants import ENTRANTS, REDUCED, TOLERANCE
 from benchmarks.peers.library import find_positions
 from benchmarks.peers.onnx_runtime import OnnxRuntime
 from benchmarks.peers.torch_tables import TorchTables, _OurLayers
@@ -37,6 +45,20 @@ def check(make: Callable[[Case, int], Any], case: Case) -> None:
 @pytest.mark.parametrize("make", [Compiled, OnnxRuntime, TorchTables, torch_tables.folded])
 def test_ours(make: Callable[[Case, int], Any], case: Case) -> None:
     check(make, case)
+
+
+@pytest.mark.parametrize(
+    ("make", "bound"),
+    [(reduced_precision.bfloat16, 0.05), (reduced_precision.float16, 0.005), (reduced_precision.OnnxInt8, 0.3)],
+)
+def test_fewer_bits_are_near_but_not_exact(make: Callable[[Case, int], Any], bound: float, case: Case) -> None:
+    contender = make(case, 1)
+    assert TOLERANCE < relative_error(contender.logits(contender.run()), case.reference()) < bound
+    assert contender.logits(contender.run()).dtype == np.float32
+
+
+def test_only_fewer_bits_excuse_errors() -> None:
+    assert {entrant.role for entrant in ENTRANTS if entrant.tolerance > TOLERANCE} == {REDUCED}
 
 
 @needs_spconv
