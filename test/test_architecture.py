@@ -25,7 +25,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "bags": ({"core", "messages", "bags"}, {"numpy", "rosbags", "yaml"}),
     "kernels": ({"kernels"}, {"numpy", "numba", "llvmlite"}),
     "refinement": ({"core", "refinement"}, {"numpy", "numba", "scipy"}),
-    "runtime": ({"core", "kernels", "runtime"}, {"numpy", "onnxruntime"}),
+    "gpu": ({"core", "gpu"}, {"numpy", "torch", "triton"}),
+    "runtime": ({"core", "kernels", "gpu", "runtime"}, {"numpy", "onnxruntime", "torch", "triton"}),
     "bench": ({"core", "messages", "bags", "runtime", "bench", "training"}, {*BASE, "numba", "onnxruntime"}),
     "report": ({"core", "report"}, {"numpy", "PIL", "matplotlib", "jsonschema"}),
     "ros": ({"core", "messages", "refinement", "runtime", "bags", "report", "ros"}, {*BASE, "jsonschema", *ROS}),
@@ -54,6 +55,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 REPLAY_ONLY = {"bags", "report"}  # of all the files in ros/, only those that replay a bag may import these
+TRITON_ONLY = {"gpu", "torch", "triton"}  # of all the files in runtime/, only those of provider triton
 FORBIDDEN_NAMES = ("util", "helper", "common", "manager", "misc")
 
 
@@ -92,8 +94,10 @@ def test_imports_point_the_allowed_way(path: Path) -> None:
     ours, others = ALLOWED[folder]
     for module in imported(path):
         top, *rest = module.split(".")
+        target = top if top == "training" or not rest else rest[0]
+        if folder == "runtime" and {top, target} & TRITON_ONLY:
+            assert path.stem.startswith("triton"), f"{name(path)} may not import {module}: only provider triton may"
         if top in OWN:
-            target = top if top == "training" or not rest else rest[0]
             if target in {"ov_seg_ros", "__version__"}:
                 continue
             assert target in ours, f"{name(path)} may not import {module}"
