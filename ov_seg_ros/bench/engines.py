@@ -43,7 +43,9 @@ def load_engines(options: BenchOptions) -> Engines:
         else:
             segmenters[name] = segmenter
     if not segmenters:
-        raise ModelError(f"no provider runs {options.model}: {'; '.join(missing)}")
+        raise ModelError(
+            f"no provider runs {options.model}: {'; '.join(missing)}; mend one of these, or measure another student"
+        )
     return Engines(segmenters, tuple(missing))
 
 

@@ -41,7 +41,10 @@ def ask(measurement: str, request: Mapping[str, Any], variables: Mapping[str, st
             command, input=content, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=True
         )
     except subprocess.TimeoutExpired as error:
-        raise ProcessError(f"measuring {measurement} in a fresh process took longer than {LIMIT_S} s") from error
+        raise ProcessError(
+            f"measuring {measurement} in a fresh process took longer than {LIMIT_S} s: measure again when the"
+            " machine has nothing else to do"
+        ) from error
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ProcessError(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from untrained_network import untrained_network
 
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.pyramid import Pyramid, build_pyramid
@@ -28,15 +29,7 @@ NUM_CLASSES = 11  # not a multiple of anything
 
 
 def make_network(config: NetworkConfig) -> MinkUNet:
-    torch.manual_seed(0)
-    network = MinkUNet(config, len(FEATURES), NUM_CLASSES)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
+    return untrained_network(config, len(FEATURES), NUM_CLASSES)
 
 
 def export(network: MinkUNet, folder: Path) -> Path:

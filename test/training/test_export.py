@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from untrained_network import untrained_network
 
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.pyramid import build_pyramid
@@ -31,15 +32,7 @@ def random_cloud(num_points: int, seed: int) -> np.ndarray:
 
 
 def make_network(name: str) -> MinkUNet:
-    torch.manual_seed(0)
-    network = MinkUNet(NETWORKS[name], len(FEATURES), 5)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
+    return untrained_network(NETWORKS[name], len(FEATURES), 5)
 
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from tiny_model import write_tiny_model
+from untrained_network import untrained_network
 
 from ov_seg_ros.core.errors import InputError, ModelError
 from ov_seg_ros.core.label_space import LabelSpace
@@ -49,15 +50,7 @@ def logits(network, batch):
 
 
 def make_network(name):
-    torch.manual_seed(3)
-    network = MinkUNet(NETWORKS[name], len(FEATURES), len(SPACE))
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
+    return untrained_network(NETWORKS[name], len(FEATURES), len(SPACE), seed=3)
 
 
 def export(network, name, path, recipe=None):
