@@ -108,6 +108,10 @@ class FirstSamples:
             return replace(sample, class_id=np.zeros(len(sample.cloud), np.uint8))
         return sample
 
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        return {"first": self._count, "of": self._source.describe()}
+
 
 class DrawnFeatures:
     """A teacher whose segments get random unit vectors: they cost what real ones cost, and mean nothing."""

@@ -56,6 +56,9 @@ class PaintedSource:
         images = tuple(self._image(index, number) for number in range(len(CAMERAS)))
         return Sample(self.keys.get(index, f"painted/{index:06d}"), cloud, images)
 
+    def describe(self) -> dict[str, object]:
+        return {"cameras": list(CAMERAS)}
+
     def _image(self, index: int, number: int) -> CameraImage:
         paint = np.random.default_rng([index, number]).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         stamp_ns = (index + 1) * 1000 + number

@@ -90,6 +90,9 @@ class TinySource:
     def load_ring(self, index: int) -> np.ndarray:
         return (np.arange(POINTS) % 2).astype(np.uint16)
 
+    def describe(self) -> dict[str, object]:
+        return {"blind": sorted(self.blind), "truth": {"highest": self.highest}}
+
     def _image(self, stamp_ns: int) -> CameraImage:
         pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         pixels[: HEIGHT // 2], pixels[HEIGHT // 2 :] = (200, 100, 0), (0, 0, 250)

@@ -133,11 +133,18 @@ def stage_settings(source: Source, teacher: Teacher) -> dict[str, object]:
     return {"source": source_identity(source), "teacher": teacher.describe()}
 
 
-def source_identity(source: Source) -> dict[str, object]:
-    """Which source this is, for the ``stage.json``: name, number of samples, and what it says about itself."""
-    about = getattr(source, "describe", None)
-    identity: dict[str, object] = {"name": source.name, "samples": len(source)}
-    return identity if about is None else {**identity, "about": about()}
+def source_identity(source: Source, truth: bool = False) -> dict[str, object]:
+    """Which source this is, for the ``stage.json``: name, number of samples, and what it says about itself.
+
+    Args:
+        source: any.
+        truth: of a stage that uses the ground truth. To the others it makes no difference, so that labels of points
+            may be installed or mapped to other classes without losing what was made of the images.
+    """
+    about = source.describe()
+    if not truth:
+        about = {key: value for key, value in about.items() if key != "truth"}
+    return {"name": source.name, "samples": len(source), "about": about}
 
 
 class _Run:

@@ -71,7 +71,7 @@ def true_labels(chain: Chain) -> StageFolder:
     space = chain.recipe.load_label_space()
     require_truth(source, space)
     settings = {
-        "source": source_identity(source),
+        "source": source_identity(source, truth=True),
         "colors": chain.recipe.lift.colors,
         "label_space": space.name,
     }

@@ -178,3 +178,24 @@ def test_sources_that_describe_themselves_are_told_apart(tmp_path):
     assert true_labels(replace(chain, open_source=partial(Described, "first"))) == first
     with pytest.raises(InputError, match=r"made with settings\.source\.about\.drive = \"first\", now it is \"second\""):
         true_labels(replace(chain, open_source=partial(Described, "second")))
+
+
+def test_true_labels_know_of_the_ground_truth_and_lifted_ones_do_not(run, tmp_path):
+    """Other labels of the same scans: what was made of the images still holds."""
+    chain = copy_of(run, tmp_path, "label", "lift", "truth-tiny-4")
+    relabelled = replace(chain, open_source=partial(TinySource, 4, highest=2))
+    assert label(relabelled).folder.hash == run.stages["label"].hash
+    with pytest.raises(InputError, match=r"truth-tiny-4 was made with settings\.source\.about\.truth\.highest = null"):
+        true_labels(relabelled)
+
+
+def test_results_of_an_older_version_are_refused_with_the_remedy(tmp_path, exported):
+    """Stages used to know of most sources only name and length."""
+    chain = tiny_chain(tmp_path, exported)
+    settings = label(chain).folder.settings
+    del settings["source"]["about"]
+    StageFolder(chain.folder("label"), "label", settings, {}).finish(4)
+    with pytest.raises(
+        InputError, match=r"label was made with settings\.source\.about\.blind = not set.*delete the fol"
+    ):
+        label(chain)

@@ -20,6 +20,7 @@ from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
 from training.sources import s3dis, scannet
+from training.sources.fingerprint import fingerprint_files
 from training.sources.label_mapping import LabelMapping
 from training.sources.point_files import check_index, load_point_file
 from training.sources.rgbd_axes import move_points, place_on_floor
@@ -104,6 +105,17 @@ class IndoorBins:
         fields: dict[str, NDArray[np.generic]] = {n: rgb[:, i].copy() for i, n in enumerate(("red", "green", "blue"))}
         instance_id = self._load_mask(path, _INSTANCE, len(rgb))
         return fields if instance_id is None else fields | {"instance_id": instance_id.astype(np.uint16)}
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        masks = (self._mask(path, _SEMANTIC) for path in self._points)
+        return {
+            "scenes": fingerprint_files(self._points),
+            "truth": {
+                "files": fingerprint_files(path for path in masks if path.is_file()),
+                "mapping": self.mapping.fingerprint,
+            },
+        }
 
     def _load_columns(self, path: Path) -> NDArray[np.float32]:
         if path.suffix == ".bin":

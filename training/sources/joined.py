@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,16 @@ class JoinedSource:
         sample = self.sources[number].load_sample(own)
         rest = sample.key.removeprefix(f"{self.sources[number].name}/")
         return replace(sample, key=f"{self.name}/{self._names[number]}/{rest}")
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        abouts = [source.describe() for source in self.sources]
+        truth = [about.pop("truth", None) for about in abouts]
+        parts = zip(self._names, self.sources, abouts, strict=True)
+        return {
+            "sources": [{"name": name, "samples": len(source), "about": about} for name, source, about in parts],
+            "truth": truth,
+        }
 
     def load_ring(self, index: int) -> NDArray[np.uint16] | None:
         """(N,) uint16 laser of each point, None where the sample's source does not know it; raises as that does."""

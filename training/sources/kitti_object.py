@@ -7,6 +7,7 @@ boxes, not points, so there is no ground truth per point here.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.fingerprint import fingerprint_files
 from training.sources.kitti_calibration import VELODYNE_HEIGHT, homogeneous, read_calibration
 from training.sources.point_files import check_index, find_scans, load_image_file, load_point_file
 
@@ -76,11 +78,27 @@ class KittiObject:
             images=self._load_images(path.stem, stamp_ns),
         )
 
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        names = [path.stem for path in self._scans]
+        images = [self._image_path(stem) for stem in names]
+        return {
+            "scans": fingerprint_files(self._scans),
+            "images": fingerprint_files(path for path in images if path.is_file()),
+            "calibration": fingerprint_files(self._calibration_path(stem) for stem in names),
+        }
+
+    def _image_path(self, stem: str) -> Path:
+        return self.folder / CAMERA / f"{stem}.png"
+
+    def _calibration_path(self, stem: str) -> Path:
+        return self.folder / "calib" / f"{stem}.txt"
+
     def _load_images(self, stem: str, stamp_ns: int) -> tuple[CameraImage, ...]:
-        path = self.folder / CAMERA / f"{stem}.png"
+        path = self._image_path(stem)
         if not path.is_file():
             return ()
-        calibration = read_calibration(self.folder / "calib" / f"{stem}.txt")
+        calibration = read_calibration(self._calibration_path(stem))
         image = load_image_file(path)
         height, width = image.shape[:2]
         camera, shift = calibration.pinhole("P2", width, height)

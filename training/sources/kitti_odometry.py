@@ -7,14 +7,17 @@ scan, where the world is camera 0 of the first scan.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import CameraImage
 from ov_seg_ros.core.errors import InputError
+from training.sources.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.kitti_calibration import Calibration, homogeneous, read_calibration
 from training.sources.point_files import load_image_file
 
@@ -52,7 +55,7 @@ class OdometrySequence:
         Raises:
             InputError: the image cannot be read, or there is no calibration for it.
         """
-        path = self.folder / CAMERA / f"{stem}.png"
+        path = self._image_path(stem)
         if not path.is_file():
             return ()
         image = load_image_file(path)
@@ -72,6 +75,18 @@ class OdometrySequence:
             raise InputError(f"{self._pose_file} has {len(self._poses)} lines, none for scan {number}")
         world_from_camera_0 = homogeneous(self._poses[number][:, :3], self._poses[number][:, 3])
         return np.linalg.inv(self.camera_0_from_lidar) @ world_from_camera_0 @ self.camera_0_from_lidar
+
+    def describe(self, stems: Iterable[str]) -> dict[str, Any]:
+        """What belongs to the scans of these names; see ``Source.describe``."""
+        images = (self._image_path(stem) for stem in stems)
+        return {
+            "images": fingerprint_files(path for path in images if path.is_file()),
+            "calibration": fingerprint_contents(self.folder / "calib.txt"),
+            "stamps": fingerprint_contents(self.folder / "times.txt"),
+        }
+
+    def _image_path(self, stem: str) -> Path:
+        return self.folder / CAMERA / f"{stem}.png"
 
     @cached_property
     def camera_0_from_lidar(self) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
+from training.sources.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.kitti_calibration import VELODYNE_HEIGHT, homogeneous, read_calibration
 from training.sources.oxts import world_from_imu_poses
 from training.sources.point_files import check_index, find_scans, load_image_file, load_point_file
@@ -88,8 +90,21 @@ class KittiRaw:
             world_from_lidar=self._world_from_lidar(int(path.stem)),
         )
 
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        images = (self._image_path(path.stem) for path in self._scans)
+        return {
+            "scans": fingerprint_files(self._scans),
+            "images": fingerprint_files(path for path in images if path.is_file()),
+            "calibration": fingerprint_contents(*(self._calibration_folder / name for name in CALIBRATION_FILES)),
+            "stamps": fingerprint_contents(*self._stamp_files.values()),
+        }
+
+    def _image_path(self, stem: str) -> Path:
+        return self.folder / CAMERA / "data" / f"{stem}.png"
+
     def _load_images(self, stem: str) -> tuple[CameraImage, ...]:
-        path = self.folder / CAMERA / "data" / f"{stem}.png"
+        path = self._image_path(stem)
         if not path.is_file():
             return ()
         return (
@@ -132,10 +147,13 @@ class KittiRaw:
             )
         return stamps[int(stem)]
 
+    @property
+    def _stamp_files(self) -> dict[str, Path]:
+        return {sensor: self.folder / sensor / "timestamps.txt" for sensor in ("velodyne_points", CAMERA)}
+
     @cached_property
     def _stamps(self) -> dict[str, list[int]]:
-        files = {sensor: self.folder / sensor / "timestamps.txt" for sensor in ("velodyne_points", CAMERA)}
-        return {sensor: _read_stamps(path) for sensor, path in files.items() if path.is_file()}
+        return {sensor: _read_stamps(path) for sensor, path in self._stamp_files.items() if path.is_file()}
 
     @cached_property
     def _day_ns(self) -> int:

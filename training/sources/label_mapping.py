@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.fingerprint import fingerprint_values
 
 LABEL_SPACES = Path(__file__).resolve().parents[2] / "config" / "label_spaces"
 
@@ -67,6 +68,12 @@ class LabelMapping:
     def shared_class_ids(self) -> tuple[int, ...]:
         """Classes of the target that the other data set has as well, ascending: those a comparison may average over."""
         return tuple(sorted(set(self.class_ids.values()) - {IGNORE_ID}))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the classes of the target and with what is mapped to them."""
+        ids = sorted(self.class_ids.items())
+        return f"{self.source} to {self.target.name}, {fingerprint_values(ids, self.target.class_names)}"
 
     def map_ids(self, raw_id: NDArray[np.integer], where: str = "labels") -> NDArray[np.uint8]:
         """Translates labels.

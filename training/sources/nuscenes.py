@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
+from training.sources.fingerprint import fingerprint_values
 from training.sources.label_mapping import LabelMapping
 from training.sources.nuscenes_axes import SENSOR_FROM_LIDAR, turn_points
 from training.sources.nuscenes_cache import load_index
@@ -130,6 +132,20 @@ class NuScenes:
     def load_ring(self, index: int) -> NDArray[np.uint16]:
         """(N,) uint16 beam of each point; raises as ``load_sample`` does."""
         return self.load_scan_fields(index)["ring"].astype(np.uint16, copy=False)
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``; the tokens stand for the files, which are never changed."""
+        index, keyframes = self._index, self._keyframes
+        mounted = index.calibration[keyframes]
+        scans = index.tokens[keyframes, LIDAR_CHANNEL].tolist()
+        return {
+            "tokens": fingerprint_values(index.channels.tolist(), index.tokens[keyframes]),
+            "calibration": fingerprint_values(index.poses[keyframes], index.mounts[mounted], index.intrinsics[mounted]),
+            "truth": {
+                "labelled": sum(token.decode() in self._label_files for token in scans),
+                "mapping": self._mapping.fingerprint,
+            },
+        }
 
     def tokens(self, index: int) -> dict[str, str]:
         """The ``sample_data`` token of every channel: how others name what they export per image or scan."""

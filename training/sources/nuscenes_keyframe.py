@@ -13,6 +13,7 @@ from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.nuscenes_axes import SENSOR_FROM_LIDAR, Box3d, turn_points
 from training.sources.point_files import check_index, load_image_file, load_point_file
 
@@ -79,6 +80,14 @@ class NuScenesKeyframe:
             cloud=PointCloud(turn_points(columns[:, :3]), columns[:, 3].copy(), self._stamp_ns, "lidar"),
             images=tuple(self._load_image(name, entry) for name, entry in self._cameras.items()),
         )
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        images = [self.folder / str(entry.get("image")) for entry in self._cameras.values()]
+        return {
+            "files": fingerprint_files([self._scan_file, *images], self.folder),
+            "calibration": fingerprint_contents(self._path),
+        }
 
     def load_scan_fields(self, index: int) -> dict[str, NDArray[np.generic]]:
         """Further columns of the scan: ``ring`` (N,) uint16."""

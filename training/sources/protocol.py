@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,16 @@ class Source(Protocol):
 
         Raises:
             InputError: the index is out of range, or the sample cannot be read.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What tells its samples from those of any other source of this name and length, JSON types.
+
+        The stages keep it with their results and refuse to go on with another source, so it holds what decides a
+        sample - files, tokens, calibration, options (see ``fingerprint``) - and neither places nor times of files: a
+        data set may be moved. It is found without loading samples one by one. What concerns the ground truth alone
+        stands under "truth".
         """
         ...
 

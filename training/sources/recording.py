@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ov_seg_ros.bags.labelled import truth_class_names
 from ov_seg_ros.bags.layout import TRUTH_TOPIC
@@ -14,6 +16,7 @@ from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.fingerprint import fingerprint_values
 from training.sources.label_mapping import LABEL_SPACES
 from training.sources.point_files import check_index
 
@@ -39,6 +42,7 @@ class RecordingSource:
         """
         self.recording = Recording.open(path)
         self.stream = SampleStream(self.recording, options)
+        self._options = options
         self._next: tuple[int, Iterator[Sample]] = (0, self.stream.samples())
 
     @property
@@ -70,6 +74,35 @@ class RecordingSource:
             raise InputError(f"{self.recording.path} ends before scan {index}, its index says {len(self)} scans")
         self._next = (index + 1, samples)
         return sample
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``; the first scan stands for all, beside the time and the messages of the recording."""
+        topics = [self.stream.lidar_topic, *(camera.image_topic for camera in self.stream.cameras)]
+        options, truth = self._options, self.recording.topics.get(self._options.truth_topic or "")
+        return {
+            "start_ns": self.recording.start_ns,
+            "duration_ns": self.recording.duration_ns,
+            "messages": {name: self.recording.topics[name].count for name in topics},
+            "matching": {"tolerance_ns": options.tolerance_ns, "offsets_ns": dict(options.offsets_ns)},
+            **self._about_first_scan,
+            "truth": None if truth is None else {"topic": truth.name, "messages": truth.count},
+        }
+
+    @cached_property
+    def _about_first_scan(self) -> dict[str, Any]:
+        # a stream of its own: that of the samples keeps its place, and its counters
+        options = replace(self._options, cameras=self.stream.cameras, truth_topic=None)
+        try:
+            sample = next(SampleStream(self.recording, options).samples(), None)
+        except InputError:  # one corrupt scan is bearable, see labelling_run
+            sample = None
+        if sample is None:
+            return {"first_scan": "unreadable"}
+        mounts = [(i.name, asdict(i.camera), i.camera_from_lidar.tolist()) for i in sample.images]
+        return {
+            "first_scan": fingerprint_values(sample.cloud.points, sample.cloud.intensity),
+            "calibration": fingerprint_values(mounts),
+        }
 
     @cached_property
     def _received_ns(self) -> list[int]:

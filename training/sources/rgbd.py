@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +137,10 @@ class RgbdSequence:
         """The occlusion test for the sample's cameras, by their depth images."""
         check_index(index, len(self), self.name)
         return load_depth_occlusion(self.frames, list(self._cameras(index).values()), self._world_from_lidar(index))
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        return {"frames": self.frames.describe(), "config": asdict(self.config)}
 
     def _cameras(self, index: int) -> dict[str, int]:
         """Frame index by camera name."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.errors import InputError
+from training.sources.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.point_files import load_image_file
 from training.sources.rgbd_files import MILLIMETRES, image_size, load_depth_file, read_pinhole, read_pose
 
@@ -53,6 +54,10 @@ class RgbdFrames(Protocol):
         """(h, w) float32 metres along the optical axis, 0 = not measured."""
         ...
 
+    def describe(self) -> dict[str, Any]:
+        """What tells these frames from others, see ``Source.describe``."""
+        ...
+
 
 @dataclass(frozen=True)
 class FrameFiles:
@@ -93,7 +98,7 @@ class FrameFolder:
                 "SensReader), or frame-N.color.png, frame-N.depth.png, frame-N.pose.txt (7-Scenes)"
             )
         self.names = tuple(frame.name for frame in self._files)
-        color, depth = _intrinsics_files(folder)
+        color, depth = self._intrinsics = _intrinsics_files(folder)
         self.camera = read_pinhole(color, image_size(self._files[0].color))
         first_depth = self._files[0].depth
         self.depth_camera = None if first_depth is None else read_pinhole(depth, image_size(first_depth))
@@ -123,6 +128,15 @@ class FrameFolder:
         if path is None:
             raise InputError(f"frame {self.names[index]} of {self.folder} has no depth image")
         return load_depth_file(path, self._depth_unit)
+
+    def describe(self) -> dict[str, Any]:
+        """See ``RgbdFrames``."""
+        return {
+            "images": fingerprint_files(frame.color for frame in self._files),
+            "depth": fingerprint_files(frame.depth for frame in self._files if frame.depth is not None),
+            "poses": fingerprint_files(frame.pose for frame in self._files),
+            "intrinsics": fingerprint_contents(*(path for path in self._intrinsics if path is not None)),
+        }
 
 
 def find_frame_files(folder: Path) -> list[FrameFiles]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
+from training.sources.fingerprint import fingerprint_contents
 from training.sources.point_files import check_index
 from training.sources.rgbd import FIRST_STAMP_NS, RgbdConfig, require_depth, unproject_depth
 from training.sources.rgbd_axes import move_points, place_on_floor, stand_upright
@@ -101,6 +103,11 @@ class RgbdScene:
         """The occlusion test for the sample's cameras, by their depth images."""
         check_index(index, 1, self.name)
         return load_depth_occlusion(self.frames, list(self._cameras.values()), self._fused[1])
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        gravity = fingerprint_contents(self.frames.folder / GRAVITY_FILE)
+        return {"frames": self.frames.describe(), "gravity": gravity, "config": asdict(self.config)}
 
     @cached_property
     def _cameras(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
+from training.sources.fingerprint import fingerprint_files
 from training.sources.label_mapping import LabelMapping
 from training.sources.point_files import check_index
 from training.sources.rgbd_axes import move_points, place_on_floor
@@ -64,6 +65,7 @@ class S3dis:
     Attributes:
         name: "s3dis".
         mapping: from annotated names to the label space.
+        folder: as given.
         rooms: folders.
     """
 
@@ -80,7 +82,8 @@ class S3dis:
             InputError: no room.
         """
         self.mapping = LabelMapping.load(MAPPING)
-        self.rooms = _find_rooms(Path(folder), areas)
+        self.folder = Path(folder)
+        self.rooms = _find_rooms(self.folder, areas)
 
     @property
     def label_space(self) -> LabelSpace:
@@ -114,6 +117,11 @@ class S3dis:
         room = load_room(self.rooms[index], self.mapping)
         colors = {name: room.rgb[:, i].copy() for i, name in enumerate(("red", "green", "blue"))}
         return {**colors, "instance_id": room.instance_id}
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``; the names of the files are the labels."""
+        files = (path for room in self.rooms for path in (room / "Annotations").glob("*_*.txt"))
+        return {"rooms": fingerprint_files(files, self.folder), "truth": {"mapping": self.mapping.fingerprint}}
 
 
 @lru_cache(maxsize=1)  # a sample and its further columns come from the same slow text files

@@ -8,8 +8,9 @@ per scene with ``<scene>_vh_clean_2.ply`` and, where they exist, its labels, ``<
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,14 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import check_transform, invert_transform
+from training.sources.fingerprint import fingerprint_files, fingerprint_values, spread
 from training.sources.label_mapping import LabelMapping
 from training.sources.point_files import check_index
 from training.sources.rgbd_axes import move_points, place_on_floor
 from training.sources.rgbd_frames import FrameFolder, RgbdFrames
 from training.sources.rgbd_occlusion import DepthOcclusion
 from training.sources.rgbd_views import ViewChoice, load_depth_occlusion, load_views, view_name
-from training.sources.scannet_labels import has_labels, load_instances, load_nyu40
+from training.sources.scannet_labels import has_labels, label_files, load_instances, load_nyu40
 from training.sources.scannet_ply import load_ply_vertices, vertex_columns
 from training.sources.scannet_sens import SensFrames
 
@@ -35,6 +37,8 @@ SCENE_PERIOD_NS = 1_000_000_000
 
 _SCENE_NAME = re.compile(r"scene\d{4}_\d{2}")
 _FRAME_FOLDERS = ("", "frames", "sens", "exported")
+_VIDEOS_LOOKED_AT = 4
+"""For a fingerprint: a video has thousands of files, and finding the frames of a recording takes a while."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,19 @@ class ScanNet:
         fields = {name: rgb[:, i].copy() for i, name in enumerate(("red", "green", "blue"))}
         return fields if instance_id is None else fields | {"instance_id": instance_id}
 
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        alignments = (_about(scene) for scene in self.scenes)
+        videos = [open_frames(scene) for scene in spread(self.scenes, _VIDEOS_LOOKED_AT)]
+        labels = [path for scene in self.scenes for path in label_files(scene)]
+        return {
+            "scenes": fingerprint_files(_mesh(scene) for scene in self.scenes),
+            "alignment": fingerprint_files(path for path in alignments if path.is_file()),
+            "videos": fingerprint_values([None if video is None else video.describe() for video in videos]),
+            "config": {"axis_align": self.config.axis_align, "views": asdict(self.config.views)},
+            "truth": {"files": fingerprint_files(labels), "mapping": self.mapping.fingerprint},
+        }
+
     def _load_points(self, scene: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """(N, 3) points in the scan frame, and (4, 4) world_from_lidar."""
         path = _mesh(scene)
@@ -166,7 +183,7 @@ def read_axis_alignment(scene: Path) -> NDArray[np.float64]:
     Raises:
         InputError: the matrix is damaged.
     """
-    path = scene / f"{scene.resolve().name}.txt"
+    path = _about(scene)
     lines = path.read_text().splitlines() if path.is_file() else []
     for line in lines:
         key, _, values = line.partition("=")
@@ -176,6 +193,10 @@ def read_axis_alignment(scene: Path) -> NDArray[np.float64]:
             except ValueError as error:
                 raise InputError(f"{path}: axisAlignment must be 16 numbers, got {values.strip()!r}") from error
     return np.eye(4)
+
+
+def _about(scene: Path) -> Path:
+    return scene / f"{scene.resolve().name}.txt"
 
 
 def _mesh(scene: Path) -> Path:

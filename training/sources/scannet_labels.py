@@ -26,6 +26,11 @@ def has_labels(scene: Path) -> bool:
     return _labels_ply(scene).is_file() or (_segments(scene).is_file() and _aggregation(scene).is_file())
 
 
+def label_files(scene: Path) -> list[Path]:
+    """The files of its labels that are there."""
+    return [path for path in (_labels_ply(scene), _segments(scene), _aggregation(scene)) if path.is_file()]
+
+
 def load_nyu40(scene: Path, vertex_count: int) -> NDArray[np.int64] | None:
     """NYU40 class of every vertex, 0 = unannotated.
 

@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.transforms import check_transform
+from training.sources.fingerprint import fingerprint_files
 from training.sources.rgbd_files import decode_depth, make_pinhole
 
 VERSION = 4
@@ -86,6 +87,10 @@ class SensFrames:
             return decode_depth(np.frombuffer(content, "<u2").reshape(shape), 1.0 / self._units_per_metre)
         except (zlib.error, ValueError) as error:
             raise InputError(f"{self.path}: depth image {index} is damaged ({error}); copy it again") from error
+
+    def describe(self) -> dict[str, Any]:
+        """See ``RgbdFrames``."""
+        return {"recording": fingerprint_files([self.path])}
 
     def _read_header(self, file: BinaryIO) -> int:
         """Cameras and compression; returns the number of frames."""

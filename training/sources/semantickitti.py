@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from training.sources.fingerprint import fingerprint_files
 from training.sources.kitti_calibration import VELODYNE_HEIGHT
 from training.sources.kitti_odometry import OdometrySequence
 from training.sources.label_mapping import LabelMapping
@@ -110,6 +112,19 @@ class SemanticKitti:
             class_id=None if raw_id is None else self.mapping.map_ids(raw_id, str(self._label_path(stem))),
             world_from_lidar=self._sequence.world_from_lidar(int(stem)),
         )
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        stems = [path.stem for path in self._scans]
+        labels = (self._label_path(stem) for stem in stems)
+        return {
+            "scans": fingerprint_files(self._scans),
+            **self._sequence.describe(stems),
+            "truth": {
+                "files": fingerprint_files(path for path in labels if path.is_file()),
+                "mapping": self.mapping.fingerprint,
+            },
+        }
 
     def scan_name(self, index: int) -> str:
         """Name of a scan's file without its suffix: "000012"."""

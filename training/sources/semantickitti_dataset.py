@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -134,6 +135,12 @@ class SemanticKittiDataset:
         sequence, scan = self._place(index)
         name = f"{sequence.folder.absolute().name}_{sequence.scan_name(scan)}"
         return replace(sequence.load_sample(scan), key=f"{self.name}/{name}")
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        abouts = {sequence.name: sequence.describe() for sequence in self.sequences}
+        truth = {name: about.pop("truth") for name, about in abouts.items()}
+        return {"sequences": abouts, "skip": self._skip, "truth": truth}
 
     def load_raw_class_id(self, index: int) -> NDArray[np.uint16] | None:
         """(N,) labels in SemanticKITTI's own ids, or None for a scan without labels."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +133,10 @@ class SyntheticDrive:
 
     def __len__(self) -> int:
         return self.config.num_scans
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        return {"revision": REVISION, **asdict(self.config)}
 
     def stamp_ns(self, index: int) -> int:
         """Stamp of scan ``index``.

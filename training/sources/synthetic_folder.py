@@ -31,6 +31,7 @@ from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import interpolate_transform, invert_transform
 from training.atomic_files import explain_full_disk, write_json
+from training.sources.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.protocol import ImageTruth
 from training.sources.synthetic import DriveConfig, SyntheticDrive
 
@@ -194,6 +195,16 @@ class SyntheticFolder:
 
     def __len__(self) -> int:
         return len(self._scans)
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Source``."""
+        scans = range(len(self))
+        images = (_image_path(self.folder, index, camera) for camera in self.config.cameras for index in scans)
+        return {
+            "drive": fingerprint_contents(self.folder / "drive.json"),
+            "scans": fingerprint_files(_scan_path(self.folder, index) for index in scans),
+            "images": fingerprint_files(images, self.folder),
+        }
 
     def stamp_ns(self, index: int) -> int:
         """Stamp of scan ``index``.
