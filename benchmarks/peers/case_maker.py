@@ -23,7 +23,7 @@ from training.student.minkunet import ConvNorm, MinkUNet, NetworkConfig, Residua
 from training.student.sparse_layers import Tables
 
 NUM_CLASSES = 16
-_RANGE = ((-120.0, -120.0, -30.0), (120.0, 120.0, 30.0))  # whole scans: a smaller range would be a smaller network
+WHOLE_SCANS = ((-120.0, -120.0, -30.0), (120.0, 120.0, 30.0))  # whole scans: a smaller range would be a smaller network
 
 
 def make_case(
@@ -44,7 +44,7 @@ def make_case(
         seed: of all random numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    grid = VoxelGrid("cartesian", (voxel_size,) * 3, *_RANGE)
+    grid = VoxelGrid("cartesian", (voxel_size,) * 3, *WHOLE_SCANS)
     voxels = grid.voxelize(cloud.points)
     features = voxel_features(cloud, voxels, grid, GEOMETRY, None)
     np.savez(folder / SCAN, coords=voxels.coords, features=features)
