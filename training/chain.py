@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ class Chain:
         work: folder of the results, one sub-folder per stage.
         open_source: the source; called once per process that reads it.
         dictionary: texts of the teacher.
-        build_teacher: the teacher; called where images are labelled.
+        build_teacher: the teacher; called where images are labelled, and are not yet.
         part: of this process among those of ``torchrun``.
         processes: on this machine, where ``torchrun`` started only one: for lifting and, without a GPU, training.
         device: to train on, "auto", "cpu" or "cuda".
@@ -46,6 +46,8 @@ class Chain:
             it changes results by rounding only, and a training may go on with another.
         progress: told how far stages are.
         data: folder of the stages up to the labels of the points, which several recipes can share; by default ``work``.
+        teacher_request: what ``build_teacher`` builds from, see ``TeacherChoice.describe``; None = not known, so the
+            teacher is built even where everything is labelled.
     """
 
     recipe: Recipe
@@ -59,6 +61,7 @@ class Chain:
     backend: str = "auto"
     progress: Progress = silent
     data: Path | None = None
+    teacher_request: Mapping[str, Any] | None = None
 
     @classmethod
     def prepare(
@@ -84,7 +87,8 @@ class Chain:
                 f"teacher {recipe.teacher} labels with the classes of {dictionary.label_space.name}, recipe "
                 f"{recipe.name} has those of {space.name}: choose a teacher or dictionary for {space.name}"
             )
-        return cls(recipe, work, partial(open_sources, tuple(sources)), dictionary, choice.build, read_shard())
+        opener, request = partial(open_sources, tuple(sources)), choice.describe()
+        return cls(recipe, work, opener, dictionary, choice.build, read_shard(), teacher_request=request)
 
     def quiet(self) -> Chain:
         """The same without progress, for further processes."""

@@ -108,7 +108,7 @@ def label_source(
     part, settings = part or Shard(), settings or LabellingSettings()
     stage = StageFolder.open(folder, STAGE, stage_settings(source, teacher), inputs)
     store = SegmentStore.create(folder, teacher.dictionary, teacher.text_features, teacher.describe())
-    before = _still_there(read_journals(folder), store)
+    before = still_there(read_journals(folder), store)
     mine = shard(range(len(source)), part.rank, part.world)
     todo = [index for index in mine if index not in before]
     run = _Run(source, teacher, store, settings, {entry.key: index for index, entry in before.items()})
@@ -224,7 +224,7 @@ def _close(
 ) -> LabellingResult:
     """Marks the stage complete if this was the last process to finish."""
     skipped = write_skipped(stage.path)
-    done = _still_there(read_journals(stage.path), store)
+    done = still_there(read_journals(stage.path), store)
     missing = len(source) - len(done) - len(skipped)
     if missing == 0:
         _check_whole(stage.path, source, settings, done, skipped)
@@ -266,8 +266,8 @@ def _same_key(source: str, key: str, first: int, second: int) -> str:
     )
 
 
-def _still_there(entries: Mapping[int, JournalEntry], store: SegmentStore) -> dict[int, JournalEntry]:
-    """The samples that are done and whose files nobody removed since; skipped ones are tried again."""
+def still_there(entries: Mapping[int, JournalEntry], store: SegmentStore) -> dict[int, JournalEntry]:
+    """The samples that are done and whose files nobody removed since, by index; skipped ones are none of them."""
     return {
         index: entry
         for index, entry in entries.items()

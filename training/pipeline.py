@@ -29,6 +29,7 @@ from training.chain import Chain, silent
 from training.evaluation import Evaluation, Predict, evaluate_all
 from training.evaluation_report import write_evaluation
 from training.export import export_student
+from training.finished_labels import find_finished, remember_request
 from training.labelling_run import LabellingResult, LabellingSettings, label_source, source_identity
 from training.learning_stages import (
     CHECKPOINT,
@@ -49,9 +50,17 @@ PROBES = ("linear", "finetune")
 
 
 def label(chain: Chain) -> LabellingResult:
-    """The teacher labels all images of the source; under ``torchrun`` every process its part."""
+    """The teacher labels all images of the source; under ``torchrun`` every process its part.
+
+    Where all are labelled, no teacher is built.
+    """
+    folder, source = chain.folder("label"), chain.open_source()
+    if (found := find_finished(folder, source, chain.dictionary, chain.teacher_request, chain.part)) is not None:
+        return found
     settings = LabellingSettings(progress=chain.progress is not silent)
-    return label_source(chain.open_source(), chain.build_teacher(), chain.folder("label"), chain.part, settings)
+    result = label_source(source, chain.build_teacher(), folder, chain.part, settings)
+    remember_request(result, chain.teacher_request)
+    return result
 
 
 def lift(chain: Chain) -> StageFolder:

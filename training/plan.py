@@ -10,6 +10,7 @@ from ov_seg_ros.core.errors import InputError, OvSegError
 from ov_seg_ros.core.projection import project_cloud
 from training.atomic_files import format_bytes
 from training.chain import Chain
+from training.finished_labels import find_finished
 from training.labelling_estimate import disk_estimate
 from training.lift_stage import lifted_files
 from training.sources.protocol import Source
@@ -43,7 +44,11 @@ def plan_lines(chain: Chain, stages: Sequence[str]) -> Iterator[str]:
 
 def _label(chain: Chain) -> str:
     try:
-        return str(disk_estimate(chain.open_source(), chain.build_teacher()))
+        source = chain.open_source()
+        found = find_finished(chain.folder("label"), source, chain.dictionary, chain.teacher_request, chain.part)
+        if found is not None:
+            return f"done before, {found.folder.count} samples in {found.folder.path}"
+        return str(disk_estimate(source, chain.build_teacher()))
     except OvSegError as error:
         return f"would fail now: {error}"
 

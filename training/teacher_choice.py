@@ -12,10 +12,12 @@ from typing import Any, cast
 
 import yaml
 
+from ov_seg_ros import __version__
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.config import LABEL_SPACES, parse_settings
+from training.config import LABEL_SPACES, parse_settings, plain
 from training.dictionary import DICTIONARIES, ClassDictionary
+from training.fingerprint import fingerprint_files
 from training.strict_yaml import read_yaml
 from training.teachers.protocol import Teacher
 
@@ -98,6 +100,21 @@ class TeacherChoice:
         path = given if given.suffix else DICTIONARIES / f"{self.dictionary}.yaml"
         return ClassDictionary.load(path, LabelSpace.load(LABEL_SPACES / f"{self.label_space}.yaml"))
 
+    def describe(self) -> dict[str, Any]:
+        """What the teacher is built from, JSON types, without building it.
+
+        Files that settings name - weights, folders of results - count by their names, sizes and a look into them; those
+        that are not there, as names of published models are not, count by the setting alone.
+        """
+        places = {key: Path(value) for key, value in self.settings.items() if isinstance(value, str) and value}
+        return {
+            "version": __version__,
+            "kind": self.kind,
+            "dictionary": self.load_dictionary().hash,
+            "settings": plain(self.settings),
+            "files": {key: fingerprint_files(_files(place)) for key, place in places.items() if place.exists()},
+        }
+
     def build(self) -> Teacher:
         """Loads the teacher's network.
 
@@ -110,3 +127,8 @@ class TeacherChoice:
         module = importlib.import_module(f"training.teachers.{module_name}")
         config = parse_settings(getattr(module, config_name), self.settings, f"settings of teacher {self.kind}")
         return cast("Teacher", getattr(module, teacher_name)(config, self.load_dictionary()))
+
+
+def _files(place: Path) -> list[Path]:
+    """A file, or those that lie directly in a folder."""
+    return [place] if place.is_file() else [path for path in place.iterdir() if path.is_file()]

@@ -23,6 +23,7 @@ from training.commands.options import print_skipped
 from training.sources.recording import RecordingSource
 from training.stage_folder import StageFolder
 from training.student.sparse_backends import BACKENDS
+from training.teacher_choice import TeacherChoice
 
 pytestmark = pytest.mark.xdist_group("chain")
 
@@ -63,6 +64,14 @@ def done(place: SimpleNamespace) -> SimpleNamespace:
     for verb in ("label", "lift", "pretrain", "train", "export"):
         assert cli.main(arguments(place, verb)) == 0
     return place
+
+
+def test_what_is_labelled_needs_no_teacher(done, capsys, monkeypatch):
+    monkeypatch.setattr(TeacherChoice, "build", lambda _choice: pytest.fail("built again"))
+    assert cli.main(arguments(done, "label")) == 0
+    assert "0 samples labelled, 4 were there" in capsys.readouterr().out
+    assert cli.main(arguments(done, "all", "--dry-run")) == 0
+    assert f"label: done before, 4 samples in {done.work / 'label'}" in capsys.readouterr().out
 
 
 def snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -192,13 +201,18 @@ def test_a_dry_run_says_that_the_teacher_would_fail(place, capsys, tmp_path):
     assert "label: would fail now: " in capsys.readouterr().out
 
 
-def test_a_teacher_of_your_own_labels_into_a_folder(place, capsys, tmp_path):
+def test_a_teacher_of_your_own_labels_into_a_folder(place, capsys, tmp_path, monkeypatch):
     own = ["--teacher", place.root / "teacher.yaml", "--out", tmp_path / "own"]
     assert cli.main(arguments(place, "label", *own, "--dry-run")) == 0
     assert "4 samples, 4 images" in capsys.readouterr().out
     assert not (tmp_path / "own").exists()
     assert cli.main(arguments(place, "label", *own)) == 0
     assert StageFolder.load(tmp_path / "own").complete
+    with monkeypatch.context() as patched:  # done, so no teacher is needed
+        patched.setattr(TeacherChoice, "build", lambda _choice: pytest.fail("built again"))
+        capsys.readouterr()
+        assert cli.main(arguments(place, "label", *own)) == 0
+        assert "0 samples labelled, 4 were there, 0 skipped" in capsys.readouterr().out
     assert cli.main(arguments(place, "label", *own[:2])) == 2
     assert "--teacher and --out belong together" in capsys.readouterr().err
 

@@ -35,6 +35,7 @@ def _label(options: argparse.Namespace) -> None:
 
 def _label_alone(options: argparse.Namespace) -> None:
     """Without a recipe: one teacher, one source, one folder."""
+    from training.finished_labels import find_finished, remember_request
     from training.labelling_estimate import disk_estimate
     from training.labelling_run import label_source
     from training.sharding import claim_device, read_shard
@@ -45,11 +46,16 @@ def _label_alone(options: argparse.Namespace) -> None:
     claim_device(part)
     source = open_sources(options.source)
     look_at(source, needs_images=True)
-    teacher = TeacherChoice.load(options.teacher, parse_changes(options.set)).build()
+    choice = TeacherChoice.load(options.teacher, parse_changes(options.set))
+    request = choice.describe()
     if options.dry_run:
-        print(disk_estimate(source, teacher))
+        print(disk_estimate(source, choice.build()))
+    elif (found := find_finished(options.out, source, choice.load_dictionary(), request, part)) is not None:
+        _print_result(found)
     else:
-        _print_result(label_source(source, teacher, options.out, part))
+        result = label_source(source, choice.build(), options.out, part)
+        remember_request(result, request)
+        _print_result(result)
 
 
 def _print_result(result: object) -> None:

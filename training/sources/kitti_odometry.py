@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import CameraImage
 from ov_seg_ros.core.errors import InputError
-from training.sources.fingerprint import fingerprint_contents, fingerprint_files
+from training.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.kitti_calibration import Calibration, homogeneous, read_calibration
 from training.sources.point_files import load_image_file
 

@@ -20,7 +20,7 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
-from training.sources.fingerprint import fingerprint_contents, fingerprint_files
+from training.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.kitti_calibration import VELODYNE_HEIGHT, homogeneous, read_calibration
 from training.sources.oxts import world_from_imu_poses
 from training.sources.point_files import check_index, find_scans, load_image_file, load_point_file

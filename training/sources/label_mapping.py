@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.sources.fingerprint import fingerprint_values
+from training.fingerprint import fingerprint_values
 
 LABEL_SPACES = Path(__file__).resolve().parents[2] / "config" / "label_spaces"
 

@@ -18,7 +18,7 @@ from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
-from training.sources.fingerprint import fingerprint_values
+from training.fingerprint import fingerprint_values
 from training.sources.label_mapping import LabelMapping
 from training.sources.nuscenes_axes import SENSOR_FROM_LIDAR, turn_points
 from training.sources.nuscenes_cache import load_index

@@ -13,7 +13,7 @@ from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.sources.fingerprint import fingerprint_contents, fingerprint_files
+from training.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.nuscenes_axes import SENSOR_FROM_LIDAR, Box3d, turn_points
 from training.sources.point_files import check_index, load_image_file, load_point_file
 

@@ -43,9 +43,9 @@ class Source(Protocol):
     def describe(self) -> dict[str, Any]:
         """What tells its samples from those of any other source of this name and length, JSON types.
 
-        The stages keep it with their results and refuse to go on with another source, so it holds what decides a
-        sample - files, tokens, calibration, options (see ``fingerprint``) - and neither places nor times of files: a
-        data set may be moved. It is found without loading samples one by one. What concerns the ground truth alone
+        The stages keep it with their results and refuse to go on with another source. So it holds what decides a
+        sample - files, tokens, calibration, options, see ``training.fingerprint`` - and neither places nor times of
+        files: a data set may be moved. No sample is loaded for it but the first. What concerns the ground truth alone
         stands under "truth".
         """
         ...

@@ -16,7 +16,7 @@ from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.sources.fingerprint import fingerprint_values
+from training.fingerprint import fingerprint_values
 from training.sources.label_mapping import LABEL_SPACES
 from training.sources.point_files import check_index
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.errors import InputError
-from training.sources.fingerprint import fingerprint_contents, fingerprint_files
+from training.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.point_files import load_image_file
 from training.sources.rgbd_files import MILLIMETRES, image_size, load_depth_file, read_pinhole, read_pose
 

@@ -14,7 +14,7 @@ from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
-from training.sources.fingerprint import fingerprint_contents
+from training.fingerprint import fingerprint_contents
 from training.sources.point_files import check_index
 from training.sources.rgbd import FIRST_STAMP_NS, RgbdConfig, require_depth, unproject_depth
 from training.sources.rgbd_axes import move_points, place_on_floor, stand_upright

@@ -18,7 +18,7 @@ from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import invert_transform
-from training.sources.fingerprint import fingerprint_files
+from training.fingerprint import fingerprint_files
 from training.sources.label_mapping import LabelMapping
 from training.sources.point_files import check_index
 from training.sources.rgbd_axes import move_points, place_on_floor

@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.transforms import check_transform
-from training.sources.fingerprint import fingerprint_files
+from training.fingerprint import fingerprint_files
 from training.sources.rgbd_files import decode_depth, make_pinhole
 
 VERSION = 4

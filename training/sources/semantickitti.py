@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.sources.fingerprint import fingerprint_files
+from training.fingerprint import fingerprint_files
 from training.sources.kitti_calibration import VELODYNE_HEIGHT
 from training.sources.kitti_odometry import OdometrySequence
 from training.sources.label_mapping import LabelMapping

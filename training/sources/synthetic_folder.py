@@ -31,7 +31,7 @@ from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.transforms import interpolate_transform, invert_transform
 from training.atomic_files import explain_full_disk, write_json
-from training.sources.fingerprint import fingerprint_contents, fingerprint_files
+from training.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.protocol import ImageTruth
 from training.sources.synthetic import DriveConfig, SyntheticDrive
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.sources import fingerprint
-from training.sources.fingerprint import (
+from training import fingerprint
+from training.fingerprint import (
     PIECE,
     PROBES,
     fingerprint_contents,
