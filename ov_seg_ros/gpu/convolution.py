@@ -1,0 +1,194 @@
+"""Sparse convolution in Triton: implicit GEMM over the tiles of a row table.
+
+A program makes some columns of the rows of one tile. It walks through the kernel positions that the tile has, fetches
+the rows of the source from where they lie and multiplies them with the matrix of the position; sums stay in registers
+as float32. A second source may be multiplied row by row (the 1 x 1 projection beside a residual block): its products
+go into the same sums, which saves a launch and a trip of the result through memory. Each row of the result is written
+once by one program, the order of its additions is fixed: results are the same bit by bit in every run.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.gpu.convolution_terms import ConvolutionWeights, Operands
+from ov_seg_ros.gpu.tile_shapes import TileShape
+from ov_seg_ros.gpu.tile_table import TileTable
+
+
+def convolve(weights: ConvolutionWeights, operands: Operands, tiles: TileTable, shape: TileShape) -> None:
+    """Computes one convolution: one launch, no allocation, no waiting.
+
+    Args:
+        weights: packed.
+        operands: their widths are those of the weights; the target is none of the sources that are gathered from.
+        tiles: of the row table of the target's level; without a gathered term any table of that level.
+        shape: for tiles of as many rows.
+
+    Raises:
+        InputError: operands, weights, tiles and shape do not fit each other.
+    """
+    _check(weights, operands, tiles, shape)
+    target, bias = operands.target, weights.bias
+    gathered, gathered_weight = _or_stand_in(operands.gathered, weights.gathered, target)
+    plain, plain_weight = _or_stand_in(operands.plain, weights.plain, target)
+    residual = target if operands.residual is None else operands.residual
+    c_out = len(bias)
+    c_plain = 0 if weights.plain is None else plain_weight.shape[0]
+    _convolve[(len(tiles.steps) * (c_out // shape.columns),)](
+        target,
+        target.stride(0),
+        tiles.targets,
+        tiles.sources,
+        tiles.taken,
+        tiles.steps,
+        gathered,
+        gathered.stride(0),
+        gathered_weight,
+        plain,
+        plain.stride(0),
+        plain_weight,
+        residual,
+        residual.stride(0),
+        bias,
+        K=tiles.sources.shape[1],
+        C_IN=0 if weights.gathered is None else gathered_weight.shape[1],
+        C_PLAIN=c_plain,
+        C_OUT=c_out,
+        HAS_RESIDUAL=operands.residual is not None,
+        RELU=weights.relu,
+        BLOCK_M=shape.block_m,
+        BLOCK_N=shape.block_n,
+        TAIL_N=shape.tail_n,
+        BLOCK_K=shape.block_k,
+        PLAIN_K=min(c_plain & -c_plain, shape.block_k),
+        PLAIN_STAGES=min(shape.num_stages, 3),
+        num_warps=shape.num_warps,
+        num_stages=shape.num_stages,
+        enable_fp_fusion=True,
+    )
+
+
+def _or_stand_in(
+    source: torch.Tensor | None, weight: torch.Tensor | None, stand_in: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A term's tensors, or ones that the kernel never reads."""
+    return (stand_in, stand_in) if source is None or weight is None else (source, weight)
+
+
+def _check(weights: ConvolutionWeights, operands: Operands, tiles: TileTable, shape: TileShape) -> None:
+    if shape.block_m != tiles.block_m:
+        raise InputError(f"a shape for tiles of {shape.block_m} rows, but the tiles have {tiles.block_m}")
+    c_out = len(weights.bias)
+    if c_out % shape.columns:
+        raise InputError(f"{c_out} output channels are no multiple of the {shape.columns} columns of a tile")
+    for name, expected in (("target", c_out), ("residual", c_out), ("gathered", 0), ("plain", 0)):
+        features, matrix = getattr(operands, name), getattr(weights, name, None)
+        if not expected and (features is None) != (matrix is None):
+            raise InputError(f"the {name} term needs both features and weights")
+        columns = expected or (0 if matrix is None else matrix.shape[-2])
+        if features is not None and (features.shape[1] != columns or features.stride(1) != 1):
+            raise InputError(f"{name} must have {columns} columns side by side, got shape {tuple(features.shape)}")
+    if weights.gathered is not None:
+        positions, c_in, _ = weights.gathered.shape
+        if positions != tiles.sources.shape[1] or c_in % shape.block_k:
+            raise InputError(
+                f"{positions} matrices of {c_in} rows do not fit tiles of {tiles.sources.shape[1]} positions and steps"
+                f" of {shape.block_k} channels"
+            )
+
+
+@triton.jit
+def _convolve(
+    target,
+    target_stride,
+    targets,
+    sources,
+    taken,
+    steps,
+    gathered,
+    gathered_stride,
+    gathered_weight,
+    plain,
+    plain_stride,
+    plain_weight,
+    residual,
+    residual_stride,
+    bias,
+    K: tl.constexpr,
+    C_IN: tl.constexpr,
+    C_PLAIN: tl.constexpr,
+    C_OUT: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,
+    RELU: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    TAIL_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PLAIN_K: tl.constexpr,
+    PLAIN_STAGES: tl.constexpr,
+):
+    parts: tl.constexpr = C_OUT // (BLOCK_N + TAIL_N)
+    tile = tl.program_id(0) // parts
+    tile_steps = tl.load(steps + tile)
+    if tile_steps < 0:
+        return
+    lane = tl.arange(0, BLOCK_M)
+    column = tl.program_id(0) % parts * (BLOCK_N + TAIL_N) + tl.arange(0, BLOCK_N)
+    sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32) + tl.load(bias + column)[None, :]
+    if TAIL_N > 0:
+        tail_column = tl.program_id(0) % parts * (BLOCK_N + TAIL_N) + BLOCK_N + tl.arange(0, TAIL_N)
+        tail_sums = tl.zeros((BLOCK_M, TAIL_N), tl.float32) + tl.load(bias + tail_column)[None, :]
+
+    if C_IN > 0:
+        blocks: tl.constexpr = C_IN // BLOCK_K
+        channel = tl.arange(0, BLOCK_K)
+        left = tl.load(taken + tile)
+        tile_sources = sources + tile * (K * BLOCK_M) + lane
+        for i in range(tile_steps * blocks):
+            block = i % blocks
+            # The lowest bit that is set: its exponent as a float32 is its number.
+            k = (((left & -left).to(tl.float32).to(tl.int32, bitcast=True)) >> 23) - 127
+            source = tl.load(tile_sources + i // blocks * BLOCK_M)
+            features = tl.load(
+                gathered + source[:, None] * gathered_stride + (block * BLOCK_K + channel)[None, :],
+                mask=(source >= 0)[:, None],
+                other=0.0,
+            )
+            matrix = gathered_weight + (k * C_IN + block * BLOCK_K + channel)[:, None] * C_OUT
+            sums = tl.dot(features, tl.load(matrix + column[None, :]), sums, input_precision="ieee")
+            if TAIL_N > 0:
+                tail_matrix = tl.load(matrix + tail_column[None, :])
+                tail_sums = tl.dot(features, tail_matrix, tail_sums, input_precision="ieee")
+            left = tl.where(block == blocks - 1, left & (left - 1), left)
+
+    row = tl.load(targets + tile * BLOCK_M + lane)
+    exists = (row >= 0)[:, None]
+    if C_PLAIN > 0:
+        plain_channel = tl.arange(0, PLAIN_K)
+        for block in tl.range(0, C_PLAIN // PLAIN_K, num_stages=PLAIN_STAGES):
+            inner = block * PLAIN_K + plain_channel
+            features = tl.load(plain + row[:, None] * plain_stride + inner[None, :], mask=exists, other=0.0)
+            matrix = plain_weight + inner[:, None] * C_OUT
+            sums = tl.dot(features, tl.load(matrix + column[None, :]), sums, input_precision="ieee")
+            if TAIL_N > 0:
+                tail_matrix = tl.load(matrix + tail_column[None, :])
+                tail_sums = tl.dot(features, tail_matrix, tail_sums, input_precision="ieee")
+
+    beside = residual + row[:, None] * residual_stride
+    into = target + row[:, None] * target_stride
+    _finish(sums, beside + column[None, :], into + column[None, :], exists, HAS_RESIDUAL, RELU)
+    if TAIL_N > 0:
+        _finish(tail_sums, beside + tail_column[None, :], into + tail_column[None, :], exists, HAS_RESIDUAL, RELU)
+
+
+@triton.jit
+def _finish(sums, residual, target, exists, HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr):
+    if HAS_RESIDUAL:
+        sums += tl.load(residual, mask=exists, other=0.0).to(tl.float32)
+    if RELU:
+        sums = tl.where(sums < 0, 0.0, sums)  # NaN stays NaN: it tells of wrong input
+    tl.store(target, sums.to(target.dtype.element_ty), mask=exists)
