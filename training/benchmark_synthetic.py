@@ -28,11 +28,12 @@ from ov_seg_ros.runtime.segmenter import Segmenter
 from training.atomic_files import write_json
 from training.chain import Chain
 from training.dictionary import DICTIONARIES, ClassDictionary
-from training.drive_sets import DriveSet, Progress, drive_configs, drive_folder, render_drives, short_hash
+from training.drive_sets import DriveSet, drive_configs, drive_folder, render_drives, short_hash
 from training.evaluation import Evaluation, Predict, evaluate_all
 from training.labelling_run import LabellingSettings, label_source
 from training.learning_stages import LearningJob, run_learning
 from training.pipeline import StudentLabels, export, lift, lifted_labels, pretrain, train, true_labels
+from training.progress import Progress
 from training.recipe import Recipe
 from training.sharding import Shard
 from training.simulated_drives import CalibratedDrives, RenderedDrives, SimulatedDriveTeacher, TrueDrives

@@ -11,6 +11,7 @@ from typing import Any
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.config import RECIPES
 from training.dictionary import ClassDictionary
+from training.progress import Progress, silent
 from training.recipe import Recipe
 from training.sharding import Shard, read_shard
 from training.sources.protocol import Source
@@ -20,13 +21,6 @@ from training.teacher_choice import TEACHERS, TeacherChoice
 from training.teachers.protocol import Teacher
 
 DATA_STAGES = ("label", "lift")
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Progress of processes that have none to show."""
 
 
 @dataclass(frozen=True)

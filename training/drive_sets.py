@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ov_seg_ros import __version__
+from training.progress import Progress
 from training.sources.synthetic import REVISION, DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import write_drive
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
 
 
 @dataclass(frozen=True)

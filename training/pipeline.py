@@ -25,7 +25,7 @@ from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.runtime.segmenter import Segmenter
-from training.chain import Chain, silent
+from training.chain import Chain
 from training.evaluation import Evaluation, Predict, evaluate_all
 from training.evaluation_report import write_evaluation
 from training.export import export_student
@@ -40,6 +40,7 @@ from training.learning_stages import (
     run_pretraining,
 )
 from training.lift_stage import LiftJob, lift_source, lifted_files
+from training.progress import silent
 from training.sample_journal import read_journals
 from training.sources.protocol import Source
 from training.stage_folder import STAGE_FILE, StageFolder, plain_settings

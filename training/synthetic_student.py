@@ -22,10 +22,11 @@ from ov_seg_ros import __version__
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.runtime.segmenter import Segmenter
-from training.drive_sets import Progress, drive_configs, drive_folder, render_drives, short_hash
+from training.drive_sets import drive_configs, drive_folder, render_drives, short_hash
 from training.evaluation import Evaluation, evaluate
 from training.export import export_student
 from training.labelling import SimulatedLabels, label_drive
+from training.progress import Progress
 from training.sources.synthetic import DriveConfig
 from training.sources.synthetic_folder import SyntheticFolder
 from training.student.label_objective import LabelledScans, LabelObjective
