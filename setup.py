@@ -18,7 +18,10 @@ SYNTHETIC = ["embreex>=2.17.7.post5,<5"]
 TRAIN = ["torch>=2.4,<3", "onnx>=1.16,<2", *SYNTHETIC]
 # Networks and text encoders of the 2D teachers; torchvision comes with open_clip.
 TEACHERS = ["open_clip_torch>=2.26,<4", "transformers>=4.45,<6"]
+# Provider triton. With a CUDA build of torch, which brings Triton on Linux.
+TRITON = ["torch>=2.4,<3", "triton>=3.0,<4; platform_system == 'Linux'"]
 # spconv (CPU wheel) is the reference that the sparse layers are compared with; on a GPU it can compute them.
+# Triton's interpreter runs the GPU's kernels where there is none.
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.5",
@@ -28,6 +31,7 @@ TEST = [
     "mypy>=1.13",
     "types-PyYAML",
     "spconv>=2.3.8,<3",
+    "triton>=3.0,<4; platform_system == 'Linux' and platform_machine == 'x86_64'",
 ]
 
 setup(
@@ -49,6 +53,7 @@ setup(
         "synthetic": SYNTHETIC,
         # One module with onnxruntime: uninstall that first, then install this (README.md, "GPU").
         "gpu": ["onnxruntime-gpu>=1.18,<2"],
+        "triton": TRITON,
         "viz": VIZ,
         "test": TEST,
     },

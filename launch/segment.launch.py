@@ -37,7 +37,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "provider",
             default_value="",
-            choices=["", "auto", "cpu", "compiled", "CPUExecutionProvider", "cuda", "tensorrt"],
+            choices=["", "auto", "cpu", "compiled", "CPUExecutionProvider", "cuda", "tensorrt", "triton"],
             description="Who computes the network; empty = what params_file says.",
         ),
         DeclareLaunchArgument(

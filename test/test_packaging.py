@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Folders of config/ that no robot needs.
 FOR_TRAINING = ("recipes", "dictionaries", "teachers", "templates", "splits")
-ONLY_FROM_PYPI = {"onnxruntime", "numba", "llvmlite", "rosbags"}  # llvmlite comes with numba
+ONLY_FROM_PYPI = {"onnxruntime", "numba", "llvmlite", "rosbags", "torch", "triton"}  # llvmlite comes with numba
 NAMES_IN_ROSDEP = {
     "PIL": "python3-pil",
     "jsonschema": "python3-jsonschema",
@@ -73,10 +73,13 @@ class TestSetup:
     def test_robots_need_no_training_library(self, setup_arguments: dict[str, Any]) -> None:
         needed = {requirement(line) for line in setup_arguments["install_requires"]}
         assert not needed & {"torch", "onnx", "open_clip_torch", "transformers", "embreex", "matplotlib", "spconv"}
-        assert set(setup_arguments["extras_require"]) == {"ros", "train", "teachers", "gpu", "viz", "test", "synthetic"}
+        assert set(setup_arguments["extras_require"]) == {
+            *("ros", "train", "teachers", "gpu", "triton", "viz", "test", "synthetic")
+        }
 
     def test_every_import_of_the_robot_side_is_a_dependency(self, setup_arguments: dict[str, Any]) -> None:
-        lines = [*setup_arguments["install_requires"], *setup_arguments["extras_require"]["viz"]]
+        extras = setup_arguments["extras_require"]
+        lines = [*setup_arguments["install_requires"], *extras["viz"], *extras["triton"]]
         provided = {{"pyyaml": "yaml", "pillow": "PIL"}.get(each, each) for each in map(requirement, lines)}
         for module in third_party(ROOT / "ov_seg_ros"):
             assert module in provided or is_ros(module) or module == "training", module

@@ -9,7 +9,7 @@ from ov_seg_ros.bench.section import BenchOptions
 from ov_seg_ros.core.errors import ModelError, OvSegError
 from ov_seg_ros.runtime.segmenter import Segmenter
 
-PROVIDERS = ("compiled", "CPUExecutionProvider", "cuda")
+PROVIDERS = ("compiled", "CPUExecutionProvider", "cuda", "triton")
 """Names that ``Segmenter.load`` takes. TensorRT is left out: it builds engines for minutes."""
 
 
@@ -50,6 +50,6 @@ def load_engines(options: BenchOptions) -> Engines:
 
 
 def _why_not(name: str, error: OvSegError) -> str:
-    if name == "cuda" and not has_nvidia_gpu():
+    if name in ("cuda", "triton") and not has_nvidia_gpu():
         return "this machine has no NVIDIA GPU"
     return str(error)

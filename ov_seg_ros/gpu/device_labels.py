@@ -17,12 +17,14 @@ class DeviceLabels:
         class_id: (capacity,) uint8; 255 for a point without a voxel.
         probability: (capacity,) float32 of that class; 0 without a voxel.
         entropy: (capacity,) float32, natural units; 0 without a voxel.
+        voxels: (1,) int32, how many there are.
         broken: (1,) int32, voxels whose logits hold a NaN.
     """
 
     class_id: torch.Tensor
     probability: torch.Tensor
     entropy: torch.Tensor
+    voxels: torch.Tensor
     broken: torch.Tensor
 
 
@@ -47,5 +49,6 @@ def label_points(logits: torch.Tensor, count: torch.Tensor, point_to_voxel: torc
         torch.where(has_voxel, class_id.to(torch.uint8)[row], IGNORE_ID),
         torch.where(has_voxel, total.reciprocal()[row], 0.0),
         torch.where(has_voxel, entropy[row], 0.0),
+        count,
         broken,
     )

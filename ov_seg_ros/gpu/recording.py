@@ -57,12 +57,16 @@ class Recording:
 
     Args:
         chain: what is recorded; called twice, the first time to compile what has to be compiled.
-        capacity: points.
+        capacity: points, at most.
         with_color: whether clouds come with colours.
         device: where it runs.
+
+    Attributes:
+        capacity: see there.
     """
 
     def __init__(self, chain: Chain, capacity: int, with_color: bool, device: torch.device) -> None:
+        self.capacity = capacity
         self._chain = chain
         self._on_gpu = device.type == "cuda"
         self._uploaded = CloudBuffers.empty(capacity, with_color, device)
@@ -121,6 +125,7 @@ class Recording:
             zeros(capacity, torch.uint8),
             zeros(capacity, torch.float32),
             zeros(capacity, torch.float32),
+            zeros(1, torch.int32),
             zeros(1, torch.int32),
         )
 

@@ -14,7 +14,9 @@ from ov_seg_ros.runtime.network_plan import NotPlannableError
 from ov_seg_ros.runtime.onnx_graph import read_onnx_graph
 
 COMPILED = "CompiledCPU"
-"""Our own kernels, as ``provider`` of a network; everything else is a name of ONNX Runtime's."""
+"""Our own kernels on a CPU, as ``provider`` of a network; everything else is a name of ONNX Runtime's."""
+TRITON = "TritonCUDA"
+"""Our own kernels on an NVIDIA GPU: the provider of a whole segmenter (``triton_segmenter``), not of a network."""
 ON_CPU = (COMPILED, "CPUExecutionProvider")
 
 
@@ -48,7 +50,7 @@ def load_network(model: ModelFile, provider: str = "auto", num_threads: int = 0)
         ModelError: the provider does not start on this machine, or cannot run this file; or the file contradicts
             itself.
     """
-    _check_graph(model)
+    check_graph(model)
     if num_threads < 0:
         raise ConfigError(f"num_threads must be >= 0 (0 = one per physical core), got {num_threads}")
     asked = provider.lower()
@@ -61,8 +63,12 @@ def load_network(model: ModelFile, provider: str = "auto", num_threads: int = 0)
     return _with_onnxruntime(model, provider, num_threads)
 
 
-def _check_graph(model: ModelFile) -> None:
-    """Whether inputs and output of the graph fit the description; found now, not at the first scan."""
+def check_graph(model: ModelFile) -> None:
+    """Whether inputs and output of the graph fit the description; found now, not at the first scan.
+
+    Raises:
+        ModelError: they do not.
+    """
     name, header = model.description.name, model.header
     _check_columns(name, "features", header.inputs, len(model.description.point_features), "point features")
     _check_columns(name, "logits", header.outputs, len(model.description.label_space), "classes")

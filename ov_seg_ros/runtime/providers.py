@@ -79,7 +79,7 @@ def full_provider_name(provider: str, available: Sequence[str]) -> str:
     name = SHORT_NAMES.get(provider.lower(), provider)
     if name not in onnxruntime.get_all_providers():
         raise ConfigError(
-            f"execution provider {provider!r} does not exist; known: auto, compiled, {', '.join(SHORT_NAMES)}"
+            f"execution provider {provider!r} does not exist; known: auto, compiled, triton, {', '.join(SHORT_NAMES)}"
             f" and ONNX Runtime's own names, here {', '.join(available)}"
         )
     if name not in available:

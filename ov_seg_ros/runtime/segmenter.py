@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.core.class_distribution import classify_logits, spread_to_points
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, SegmentedCloud
-from ov_seg_ros.core.errors import ModelError
+from ov_seg_ros.core.errors import MissingDependencyError, ModelError
 from ov_seg_ros.core.point_color import sample_colors
 from ov_seg_ros.core.point_features import voxel_features
 from ov_seg_ros.core.pyramid import Pyramid, build_pyramid
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.core.voxels import Voxels
-from ov_seg_ros.runtime.model_file import load_model_file
-from ov_seg_ros.runtime.network import Network, load_network
+from ov_seg_ros.runtime.model_file import ModelFile, load_model_file
+from ov_seg_ros.runtime.network import TRITON, Network, load_network
 from ov_seg_ros.runtime.stage_timer import StageTimer
 from ov_seg_ros.runtime.warm_up import street_cloud, street_image
 
@@ -27,13 +27,18 @@ PREPROCESS_PARTS = ("voxels", "color", "features", "pyramid")
 """Keys for the parts of ``preprocess``: a part that was not needed is absent."""
 
 
+PointLabels = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+"""Class, probability and entropy of every point, (N,) each."""
+
+
 class Segmenter:
     """Runs one student. Not for several threads at once: each worker loads its own.
 
     Attributes:
         description: what the student knows about itself.
         sha256: hash of its file.
-        provider: who computes the network, verified: "CompiledCPU" (our kernels) or a name of ONNX Runtime's.
+        provider: who computes the network, verified: "CompiledCPU" or "TritonCUDA" (our kernels), or a name of ONNX
+            Runtime's.
         provider_note: one sentence about the choice of the provider, for a log.
     """
 
@@ -50,14 +55,18 @@ class Segmenter:
 
         Args:
             path: an .onnx file exported by this project, see ``model_file.shipped_model_path``.
-            provider: "auto", "cpu", "compiled", "cuda", "tensorrt" or ONNX Runtime's own name, see ``load_network``.
+            provider: "auto", "cpu", "compiled", "cuda", "tensorrt" or ONNX Runtime's own name, see ``load_network``;
+                "triton" = the whole scan on an NVIDIA GPU, by our kernels.
             num_threads: CPU threads of the network, 0 = one per physical core.
 
         Raises:
             ModelError: the file is missing, damaged, no student, or of another version; or the provider does not start.
+            MissingDependencyError: torch or triton is not installed, and the provider is "triton".
             ConfigError: the provider is unknown or not installed.
         """
         model = load_model_file(path)
+        if provider.lower() in ("triton", TRITON.lower()):
+            return _on_gpu(model)
         return cls(load_network(model, provider, num_threads), model.description, model.sha256)
 
     @property
@@ -84,17 +93,24 @@ class Segmenter:
         """
         timer = StageTimer()
         with timer.stage("total"):
-            with timer.stage("preprocess"):
-                voxels, features, pyramid = self._prepare(cloud, images, timer)
-            with timer.stage("inference"):
-                logits = self._infer(features, pyramid)
-            with timer.stage("postprocess"):
-                per_voxel = classify_logits(logits)
-                class_id, probability, entropy = spread_to_points(per_voxel, voxels.point_to_voxel)
-        broken = int(np.isnan(per_voxel[1]).sum())
+            labels = self._label(cloud, images, timer)
+        return SegmentedCloud(*labels, timer.stage_ms)
+
+    def _label(self, cloud: PointCloud, images: Sequence[CameraImage], timer: StageTimer) -> PointLabels:
+        """What ``segment`` answers, with the time of the stages before "total"."""
+        with timer.stage("preprocess"):
+            voxels, features, pyramid = self._prepare(cloud, images, timer)
+        with timer.stage("inference"):
+            logits = self._infer(features, pyramid)
+        with timer.stage("postprocess"):
+            per_voxel = classify_logits(logits)
+            labels = spread_to_points(per_voxel, voxels.point_to_voxel)
+        self._refuse_broken(int(np.isnan(per_voxel[1]).sum()), len(voxels))
+        return labels
+
+    def _refuse_broken(self, broken: int, num_voxels: int) -> None:
         if broken:
-            raise ModelError(f"model {self.description.name!r} answered NaN for {broken} of {len(voxels)} voxels")
-        return SegmentedCloud(class_id, probability, entropy, timer.stage_ms)
+            raise ModelError(f"model {self.description.name!r} answered NaN for {broken} of {num_voxels} voxels")
 
     def _prepare(
         self, cloud: PointCloud, images: Sequence[CameraImage], timer: StageTimer
@@ -125,3 +141,14 @@ class Segmenter:
             raise ModelError(
                 f"model {self.description.name!r} failed on {self.provider} with {len(features)} voxels: {error}"
             ) from error
+
+
+def _on_gpu(model: ModelFile) -> Segmenter:
+    try:
+        from ov_seg_ros.runtime.triton_segmenter import TritonSegmenter
+
+        return TritonSegmenter(model)
+    except ImportError as error:
+        raise MissingDependencyError(
+            error.name or "torch", "pip install 'ov_seg_ros[triton]' on Linux with an NVIDIA GPU", "provider triton"
+        ) from error

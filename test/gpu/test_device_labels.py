@@ -38,7 +38,7 @@ def test_equals_the_cpu(seed, count, padding, classes, scale):
     np.testing.assert_allclose(found.entropy.numpy(), entropy, rtol=1e-5, atol=2e-6)
     assert found.class_id.dtype == torch.uint8
     assert found.probability.dtype == found.entropy.dtype == torch.float32
-    assert found.broken.item() == 0
+    assert (found.voxels.item(), found.broken.item()) == (count, 0)
 
 
 def test_impossible_classes_and_equals():

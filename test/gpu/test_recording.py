@@ -16,7 +16,11 @@ def chain(cloud):
     exists = torch.arange(len(cloud.points)) < cloud.num_points
     green = cloud.color[:, 1] * cloud.color[:, 3] if len(cloud.color) else torch.zeros(len(cloud.points))
     return DeviceLabels(
-        (cloud.points[:, 0] * exists).to(torch.uint8), cloud.intensity * exists, green * exists, exists.sum().view(1)
+        (cloud.points[:, 0] * exists).to(torch.uint8),
+        cloud.intensity * exists,
+        green * exists,
+        exists.sum().view(1),
+        exists.sum().view(1),
     )
 
 
@@ -56,6 +60,7 @@ def test_a_recorded_graph_answers_like_the_chain():
             (cloud.points[:, 0] * exists).to(torch.uint8),
             cloud.intensity * exists,
             cloud.intensity * exists,
+            exists.sum(dtype=torch.int32).view(1),
             exists.sum(dtype=torch.int32).view(1),
         )
 

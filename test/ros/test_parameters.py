@@ -17,7 +17,7 @@ YAML = CHECKOUT / "config" / "segmentation_node.yaml"
 SCHEMA = CHECKOUT / "ov_seg_ros" / "ros" / "segmentation_node.schema.json"
 schema = ParameterSchema.load("segmentation_node")
 
-ONE_PROVIDER = "one of auto, cpu, compiled, CPUExecutionProvider, cuda, tensorrt"
+ONE_PROVIDER = "one of auto, cpu, compiled, CPUExecutionProvider, cuda, tensorrt, triton"
 
 
 def flatten(content, prefix=""):

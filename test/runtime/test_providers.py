@@ -39,7 +39,7 @@ def test_tensorrt_without_its_wheel_is_refused_with_a_remedy(tiny_model: Path) -
 
 
 def test_a_provider_that_does_not_exist(tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="'gpu' does not exist; known: auto, compiled, cpu, cuda, tensorrt"):
+    with pytest.raises(ConfigError, match="'gpu' does not exist; known: auto, compiled, triton, cpu, cuda, tensorrt"):
         create_session(tiny_model.read_bytes(), "gpu")
 
 
