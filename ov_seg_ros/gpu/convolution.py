@@ -68,7 +68,7 @@ def convolve(weights: ConvolutionWeights, operands: Operands, tiles: TileTable, 
         PLAIN_STAGES=min(shape.num_stages, 3),
         num_warps=shape.num_warps,
         num_stages=shape.num_stages,
-        enable_fp_fusion=True,
+        enable_fp_fusion=True,  # Triton warns of a default that will change
     )
 
 
@@ -103,21 +103,21 @@ def _check(weights: ConvolutionWeights, operands: Operands, tiles: TileTable, sh
 
 @triton.jit
 def _convolve(
-    target,
-    target_stride,
-    targets,
-    sources,
-    taken,
-    steps,
-    gathered,
-    gathered_stride,
-    gathered_weight,
-    plain,
-    plain_stride,
-    plain_weight,
-    residual,
-    residual_stride,
-    bias,
+    target: tl.tensor,
+    target_stride: tl.tensor,
+    targets: tl.tensor,
+    sources: tl.tensor,
+    taken: tl.tensor,
+    steps: tl.tensor,
+    gathered: tl.tensor,
+    gathered_stride: tl.tensor,
+    gathered_weight: tl.tensor,
+    plain: tl.tensor,
+    plain_stride: tl.tensor,
+    plain_weight: tl.tensor,
+    residual: tl.tensor,
+    residual_stride: tl.tensor,
+    bias: tl.tensor,
     K: tl.constexpr,
     C_IN: tl.constexpr,
     C_PLAIN: tl.constexpr,
@@ -130,7 +130,7 @@ def _convolve(
     BLOCK_K: tl.constexpr,
     PLAIN_K: tl.constexpr,
     PLAIN_STAGES: tl.constexpr,
-):
+) -> None:
     parts: tl.constexpr = C_OUT // (BLOCK_N + TAIL_N)
     tile = tl.program_id(0) // parts
     tile_steps = tl.load(steps + tile)
@@ -186,7 +186,14 @@ def _convolve(
 
 
 @triton.jit
-def _finish(sums, residual, target, exists, HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr):
+def _finish(
+    sums: tl.tensor,
+    residual: tl.tensor,
+    target: tl.tensor,
+    exists: tl.tensor,
+    HAS_RESIDUAL: tl.constexpr,
+    RELU: tl.constexpr,
+) -> None:
     if HAS_RESIDUAL:
         sums += tl.load(residual, mask=exists, other=0.0).to(tl.float32)
     if RELU:

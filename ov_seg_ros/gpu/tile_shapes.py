@@ -6,7 +6,9 @@ keyed by what decides: widths and storage type. A benchmark passes shapes of its
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 
@@ -17,6 +19,10 @@ STEP = 16
 """Columns of every buffer and matrix are padded to a multiple of this, the smallest matrix of a tensor core."""
 _STAGES = 5
 """Row numbers are fetched two steps before the features, these two steps before they are multiplied."""
+_SHARED_MEMORY = 113 * 1024
+"""Bytes, half of what a multiprocessor of an H100 has."""
+_SUMS_PER_THREAD = 128
+"""Registers for sums, half of what a thread may have."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,12 @@ class TileShape:
 
 
 def tile_shape_of(weights: ConvolutionWeights) -> TileShape:
-    """The shape for packed weights."""
-    matrices = weights.plain if weights.gathered is None else weights.gathered
-    if matrices is None:
-        raise InputError("a convolution needs a gathered or a plain term")
-    return choose_tile(matrices.shape[-2], len(weights.bias), matrices.dtype == torch.float16)
+    """The shape for packed weights.
+
+    Raises:
+        InputError: there is nothing to multiply.
+    """
+    return choose_tile(*_widths(weights))
 
 
 def choose_tile(c_in: int, c_out: int, is_half: bool, block_m: int = 64) -> TileShape:
@@ -66,19 +73,38 @@ def choose_tile(c_in: int, c_out: int, is_half: bool, block_m: int = 64) -> Tile
         is_half: storage is float16.
         block_m: rows of a tile.
     """
-    block_n, tail_n = _split_columns(c_out, 128 if is_half else 64)
-    block_k = min(_power_of_two_in(c_in), 64 if is_half else 32)
+    block_n, tail_n = max(_column_splits(c_out, 128 if is_half else 64), key=sum)
+    block_k = min(c_in & -c_in, 64 if is_half else 32)  # the power of two in the channels
     num_warps = 8 if block_m > 64 and block_n + tail_n > 64 else 4
     return TileShape(block_m, block_n, tail_n, block_k, num_warps, num_stages=_STAGES if is_half else 2)
 
 
-def _split_columns(c_out: int, widest: int) -> tuple[int, int]:
-    """Two powers of two (or one and 0) whose sum divides ``c_out``: the widest pair not above ``widest``."""
-    powers = [size for size in (256, 128, 64, 32, 16) if size <= widest]
-    pairs = [(size, tail) for size in powers for tail in (*powers, 0) if tail < size and size + tail <= widest]
-    return max((pair for pair in pairs if c_out % sum(pair) == 0), key=sum)
+def shapes_to_try(weights: ConvolutionWeights) -> Iterator[TileShape]:
+    """Shapes for a benchmark: all that fit a convolution and leave room for two programs per multiprocessor.
+
+    Raises:
+        InputError: there is nothing to multiply.
+    """
+    c_in, c_out, is_half = _widths(weights)
+    steps = [step for step in (16, 32, 64, 128) if c_in % step == 0][-2:]
+    splits = sorted(_column_splits(c_out, 256), key=sum)[-3:]
+    for rows, (block_n, tail_n), step, warps, stages in product((32, 64, 128), splits, steps, (4, 8), (3, 5, 7)):
+        columns = block_n + tail_n
+        room = (stages // 2 + 1) * (rows + columns) * step * (2 if is_half else 4)
+        if room <= _SHARED_MEMORY and rows * columns <= _SUMS_PER_THREAD * 32 * warps:
+            yield TileShape(rows, block_n, tail_n, step, warps, stages)
 
 
-def _power_of_two_in(number: int) -> int:
-    """The largest power of two that divides a number."""
-    return number & -number
+def _widths(weights: ConvolutionWeights) -> tuple[int, int, bool]:
+    """Input channels of the first term, output channels, whether storage is float16."""
+    matrices = weights.plain if weights.gathered is None else weights.gathered
+    if matrices is None:
+        raise InputError("a convolution needs a gathered or a plain term")
+    return matrices.shape[-2], len(weights.bias), matrices.dtype == torch.float16
+
+
+def _column_splits(c_out: int, widest: int) -> list[tuple[int, int]]:
+    """Two powers of two, or one and 0, whose sum divides ``c_out`` and is not above ``widest``."""
+    powers = [size for size in (16, 32, 64, 128, 256) if size <= widest]
+    pairs = [(size, tail) for size in powers for tail in (0, *powers) if tail < size and size + tail <= widest]
+    return [pair for pair in pairs if c_out % sum(pair) == 0]

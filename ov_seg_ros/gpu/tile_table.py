@@ -73,23 +73,24 @@ def fill_tile_table(tiles: TileTable, table: RowTable) -> None:
         K=positions,
         K_PADDED=triton.next_power_of_2(positions),
         BLOCK_M=tiles.block_m,
+        enable_fp_fusion=True,  # Triton warns of a default that will change
     )
 
 
 @triton.jit
 def _fill(
-    rows,
-    order,
-    count,
-    capacity,
-    targets,
-    sources,
-    taken,
-    steps,
+    rows: tl.tensor,
+    order: tl.tensor,
+    count: tl.tensor,
+    capacity: tl.tensor,
+    targets: tl.tensor,
+    sources: tl.tensor,
+    taken: tl.tensor,
+    steps: tl.tensor,
     K: tl.constexpr,
     K_PADDED: tl.constexpr,
     BLOCK_M: tl.constexpr,
-):
+) -> None:
     tile = tl.program_id(0)
     num_rows = tl.minimum(tl.load(count), capacity)
     if tile * BLOCK_M >= num_rows:

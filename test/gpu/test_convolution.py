@@ -15,7 +15,7 @@ from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.gpu.convolution_reference import convolve_by_torch
 from ov_seg_ros.gpu.convolution_terms import ConvolutionWeights, Operands
 from ov_seg_ros.gpu.device_tables import RowTable
-from ov_seg_ros.gpu.tile_shapes import TileShape, choose_tile, tile_shape_of
+from ov_seg_ros.gpu.tile_shapes import TileShape, choose_tile, shapes_to_try, tile_shape_of
 
 pytest.importorskip("triton")
 from ov_seg_ros.gpu.convolution import convolve
@@ -211,6 +211,17 @@ def test_columns_are_split_without_waste(c_out: int, expected: tuple[int, int]) 
 
 def test_steps_divide_the_channels() -> None:
     assert [choose_tile(c, 32, is_half=True).block_k for c in (16, 48, 96, 64, 384)] == [16, 16, 32, 64, 64]
+
+
+@pytest.mark.parametrize(("c_in", "c_out", "c_plain"), [(96, 96, 128), (256, 256, 0), (0, 32, 96), (48, 80, 16)])
+def test_shapes_for_benchmarks_fit(c_in: int, c_out: int, c_plain: int) -> None:
+    rng = np.random.default_rng(4)
+    table = row_table(random_rows(rng, 5, 27, 5, 0.5), 8, DEVICE)
+    weights, _ = make(rng, table, 5, c_in, c_out, c_plain, dtype=torch.float16)
+    shapes = list(shapes_to_try(weights))
+    assert len(shapes) == len(set(shapes)) > 10
+    assert all(c_out % shape.columns == 0 and (c_in or c_plain) % shape.block_k == 0 for shape in shapes)
+    assert tile_shape_of(weights) in shapes
 
 
 def test_operands_that_do_not_fit_are_refused() -> None:
