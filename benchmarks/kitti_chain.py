@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ov_seg_ros.core.data_types import IGNORE_ID, Sample
-from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.projection import project_cloud
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.runtime.model_file import load_model_file, shipped_model_path
@@ -45,8 +44,6 @@ from ov_seg_ros.runtime.segmenter import Segmenter
 from training.chain import Chain, recipe_path
 from training.commands.options import Bars, positive
 from training.evaluation import Evaluation, Predict, evaluate_all
-from training.import_student import load_network, measure_norms, save_start
-from training.learning_stages import LearningJob, run_learning
 from training.lift_stage import lifted_files
 from training.pipeline import StudentLabels, export, label, lift, train
 from training.recipe import Recipe
@@ -54,11 +51,7 @@ from training.sources.joined import JoinedSource
 from training.sources.kitti_object import KittiObject
 from training.sources.kitti_raw import KittiRaw
 from training.sources.semantickitti import SemanticKitti
-from training.stage_folder import StageFolder
-from training.student.checkpoint import CHECKPOINT
 from training.student.examples import LabelledScan
-from training.student.label_objective import LabelledScans
-from training.student.minkunet import MinkUNet
 
 RAW, OBJECT, MASKS = Path("kitti_raw/2011_09_26"), Path("kitti_object/training"), Path("masks_2d")
 TEST = Path("semantickitti/sequences/00")
@@ -69,9 +62,6 @@ SYNTHETIC, LIFTED, FINE_TUNED = "synthetic student", "kitti_chain", "fine-tuned 
 
 FINE_TUNING_STEPS, FINE_TUNING_RATE = 100, 1e-3
 """A quarter of the steps and of the peak learning rate of a training from random weights."""
-
-MEASURED_SCANS = 16
-"""To find out what the batch norms of the shipped student see; in passes of two, as in training."""
 
 PARTS = {"whole": "miou", "seen": "miou_in_view", "unseen": "miou_out_of_view"}
 
@@ -98,15 +88,15 @@ def prepare(data: Path, work: Path, folder: str, recipe: Recipe) -> Chain:
 
 def trainings(options: argparse.Namespace, recipe: Recipe) -> Iterator[tuple[str, Chain]]:
     """Every training with the row it belongs to."""
-    first, config = options.steps, recipe.train.trainer
-    for row, folder, steps, rate in (
-        (LIFTED, "seed", first or config.steps, config.optimizer.learning_rate),
-        (FINE_TUNED, "tuned", first or FINE_TUNING_STEPS, FINE_TUNING_RATE),
+    first, config, shipped = options.steps, recipe.train.trainer, str(shipped_model_path())
+    for row, folder, start, steps, rate in (
+        (LIFTED, "seed", recipe.train.start, first or config.steps, config.optimizer.learning_rate),
+        (FINE_TUNED, "tuned", shipped, first or FINE_TUNING_STEPS, FINE_TUNING_RATE),
     ):
         for seed in range(options.seeds):
             optimizer = replace(config.optimizer, learning_rate=rate)
             trainer = replace(config, seed=seed, steps=steps, optimizer=optimizer)
-            changed = replace(recipe, train=replace(recipe.train, trainer=trainer))
+            changed = replace(recipe, train=replace(recipe.train, start=start, trainer=trainer))
             yield row, prepare(options.data, options.work, f"{folder}{seed}", changed)
 
 
@@ -118,34 +108,6 @@ def learn(chain: Chain) -> Path:
     model = chain.work / "student.onnx"
     export(chain, stage, trainer, model)
     return model
-
-
-def fine_tune(chain: Chain, shipped: Path) -> Path:
-    """Likewise from the weights of a student file; the labels are lifted already."""
-    lifted = StageFolder.load(chain.folder("lift")).require_complete()
-    start = chain.work / "start" / CHECKPOINT
-    if not start.exists():
-        save_start(read_back(chain, shipped, lifted.path), start)
-    job = LearningJob("train", chain.recipe.train, lifted.path, chain.folder("train"), start)
-    stage, trainer = run_learning(chain, job, {"lift": lifted.hash, "start": load_model_file(shipped).sha256})
-    model = chain.work / "student.onnx"
-    export(chain, stage, trainer, model)
-    return model
-
-
-def read_back(chain: Chain, shipped: Path, lifted: Path) -> MinkUNet:
-    """The network of a student file, its batch norms measured on lifted scans."""
-    recipe, (files, _) = chain.recipe, lifted_files(lifted)
-    network, description = load_network(shipped)
-    if (description.grid, description.point_features) != (recipe.grid.build(), recipe.point_features):
-        raise ConfigError(f"{shipped} has another grid or other point_features than recipe {recipe.name}")
-    classes = len(recipe.load_label_space())
-    augmentation = recipe.train.augmentation
-    scans = LabelledScans(files, description.grid, recipe.point_features, classes, False, augmentation)
-    rng = np.random.default_rng(0)
-    pairs = [(i, i + 1) for i in range(0, min(MEASURED_SCANS, len(scans)) - 1, 2)]
-    measure_norms(network, (scans.make_batch(pair, description.num_levels, rng) for pair in pairs))
-    return network
 
 
 def count_labels(chain: Chain) -> dict[str, Any]:
@@ -256,7 +218,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with Bars() as bars:
         for row, chain in trainings(options, recipe):
             shown = replace(chain, progress=partial(_show, bars, chain.work.name))
-            students.setdefault(row, []).append(learn(shown) if row == LIFTED else fine_tune(shown, shipped))
+            students.setdefault(row, []).append(learn(shown))
             seconds.setdefault(row, []).append(train_seconds(chain))
     found = score(students, options.data, recipe)
     test = SemanticKitti(options.data / TEST, recipe.label_space)

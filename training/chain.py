@@ -17,6 +17,7 @@ from training.sharding import Shard, read_shard
 from training.sources.protocol import Source
 from training.sources.resolve import open_sources
 from training.stage_folder import StageFolder, first_difference, plain_settings
+from training.student_start import check_student_starts
 from training.teacher_choice import TEACHERS, TeacherChoice
 from training.teachers.protocol import Teacher
 
@@ -70,8 +71,9 @@ class Chain:
             changes: of the teacher's settings.
 
         Raises:
-            ConfigError: the recipe's teacher or label space does not exist, the two do not fit each other, or RANK and
-                WORLD_SIZE contradict each other.
+            ConfigError: the recipe's teacher or label space does not exist, the two do not fit each other, a student to
+                start from does not fit the recipe, or RANK and WORLD_SIZE contradict each other.
+            ModelError: there is no such student.
         """
         named = Path(recipe.teacher)
         choice = TeacherChoice.load(named if named.suffix else TEACHERS / f"{recipe.teacher}.yaml", changes)
@@ -81,6 +83,7 @@ class Chain:
                 f"teacher {recipe.teacher} labels with the classes of {dictionary.label_space.name}, recipe "
                 f"{recipe.name} has those of {space.name}: choose a teacher or dictionary for {space.name}"
             )
+        check_student_starts(recipe)
         opener, request = partial(open_sources, tuple(sources)), choice.describe()
         return cls(recipe, work, opener, dictionary, choice.build, read_shard(), teacher_request=request)
 

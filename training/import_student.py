@@ -7,7 +7,6 @@ training also needs to know what the norms saw; ``measure_norms`` finds that out
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from ov_seg_ros.core.errors import InputError, ModelError
 from ov_seg_ros.core.pyramid import NUM_OFFSETS
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.runtime.model_file import load_model_file
-from training.student.checkpoint import save_checkpoint
 from training.student.examples import Batch
 from training.student.minkunet import NETWORKS, Blocks, ConvNorm, MinkUNet, ResidualBlock
 
@@ -85,19 +83,6 @@ def measure_norms(network: MinkUNet, batches: Iterable[Batch]) -> None:
             raise InputError("there are no scans to measure the batch norms of a student on: lift some first")
         mean = first / count
         _change_statistics(norm, mean, (second / count - mean.square()).clamp(min=0))
-
-
-def save_start(network: MinkUNet, path: Path) -> None:
-    """Writes a network as a checkpoint that a training can start from, see ``student.start_weights.start_from``.
-
-    Raises:
-        StorageFullError: the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = network.state_dict()
-    save_checkpoint(
-        path, {"network": weights, "average": weights, "shape": asdict(network.config), "config": {}, "step": 0}
-    )
 
 
 class _WeightReader:

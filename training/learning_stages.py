@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.runtime.model_file import load_model_file
 from training.chain import Chain
 from training.lift_stage import lifted_files
 from training.recipe import LearnSettings
@@ -25,6 +26,7 @@ from training.student.process_group import ProcessGroup
 from training.student.sparse_backends import use_backend
 from training.student.start_weights import start_from, text_head
 from training.student.trainer import Trainer, TrainerConfig
+from training.student_start import start_from_student
 from training.teachers.segment_store import SegmentStore
 
 CHECKPOINT = "checkpoint.pt"
@@ -39,7 +41,8 @@ class LearningJob:
         settings: of the recipe.
         scans: folder of the labelled scans.
         out: folder of the checkpoint.
-        start: checkpoint of the pre-training, None to start from random weights.
+        start: checkpoint of an earlier training; None to start from random weights, or from the student file that the
+            settings name.
     """
 
     stage: str
@@ -86,8 +89,11 @@ def pretrain_settings(chain: Chain) -> dict[str, Any]:
 
 
 def learn_settings(chain: Chain, settings: LearnSettings) -> dict[str, Any]:
-    """What decides the result of a training from labels, beside the labels."""
-    return {"learn": asdict(settings), **network_settings(chain)}
+    """What decides the result of a training from labels, beside the labels; a student file counts by its content."""
+    learn = asdict(settings)
+    if settings.student is not None:
+        learn["start"] = f"student {load_model_file(settings.student).sha256}"
+    return {"learn": learn, **network_settings(chain)}
 
 
 def network_settings(chain: Chain) -> dict[str, Any]:
@@ -136,7 +142,10 @@ def _learn_member(chain: Chain, job: LearningJob, group: ProcessGroup, progress:
     torch.manual_seed(settings.trainer.seed)
     network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), num_classes)
     use_backend(network, chain.backend)
-    if job.start is not None:
+    if settings.student is not None:
+        if not (job.out / CHECKPOINT).exists():  # else it goes on with that
+            start_from_student(network, settings.student, scans, group)
+    elif job.start is not None:
         start_from(network, job.start)
         if settings.head == "texts":
             temperature = recipe.pretrain.contrast.temperature

@@ -41,6 +41,7 @@ from training.learning_stages import (
 )
 from training.lift_stage import LiftJob, lift_source, lifted_files
 from training.progress import silent
+from training.recipe import LearnSettings
 from training.sample_journal import read_journals
 from training.sources.protocol import Source
 from training.stage_folder import STAGE_FILE, StageFolder, plain_settings
@@ -142,7 +143,7 @@ def pretrain(chain: Chain) -> StageFolder:
 def train(chain: Chain) -> tuple[StageFolder, Trainer]:
     """The network learns the classes from the lifted labels."""
     scans = refine(chain)
-    start, inputs = _start(chain, chain.recipe.train.start)
+    start, inputs = _start(chain, chain.recipe.train)
     job = LearningJob("train", chain.recipe.train, scans.path, chain.folder("train"), start)
     return run_learning(chain, job, {scans.stage: scans.hash, **inputs})
 
@@ -157,7 +158,7 @@ def probe(chain: Chain, mode: str) -> tuple[StageFolder, Trainer]:
     if mode not in PROBES:
         raise ConfigError(f"probe mode must be one of {', '.join(PROBES)}, got {mode!r}")
     settings = chain.recipe.probe if mode == "linear" else chain.recipe.finetune
-    start, inputs = _start(chain, settings.start)
+    start, inputs = _start(chain, settings)
     truth = true_labels(chain)
     wait_for(chain, truth.path.name)
     truth = StageFolder.load(truth.path).require_complete()
@@ -263,9 +264,10 @@ def _lifted(chain: Chain) -> StageFolder:
     return chain.finished("lift", _lift_settings(chain))
 
 
-def _start(chain: Chain, start: str) -> tuple[Path | None, dict[str, str]]:
-    """The checkpoint to start from, and the hash of the stage that made it."""
-    if start == "random":
+def _start(chain: Chain, settings: LearnSettings) -> tuple[Path | None, dict[str, str]]:
+    """The checkpoint to start from, and the hash of the stage that made it; a student file is part of the settings."""
+    start = settings.start
+    if start == "random" or settings.student is not None:
         return None, {}
     made_with = pretrain_settings(chain) if start == "pretrain" else learn_settings(chain, chain.recipe.train)
     stage = chain.finished(start, made_with)

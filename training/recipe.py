@@ -24,6 +24,7 @@ from training.student.trainer import TrainerConfig
 AFI_CONSTANTS = ("default", "released")
 HEADS = ("fresh", "texts")
 STARTS = ("random", "pretrain", "train")
+STUDENT_SUFFIX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,11 @@ class LearnSettings:
         loss: on the labelled voxels.
         trainer: length, batch and optimiser.
         augmentation: of the scans.
-        start: from "random" weights, those of the pre-training ("pretrain"), or those learned from lifted labels
-            ("train", for probing and fine-tuning).
+        start: from "random" weights, those of the pre-training ("pretrain"), those learned from lifted labels ("train",
+            for probing and fine-tuning), or those of a student file (a path that ends in .onnx) of the same network,
+            grid, point features and classes.
         head: "fresh" (as released) or "texts": the last layer starts as the zero-shot classifier of the pre-trained
-            network (an addition to AFOV).
+            network (an addition to AFOV). After "train" or a student it is theirs.
     """
 
     loss: LabelLossConfig = field(default_factory=LabelLossConfig)
@@ -115,10 +117,17 @@ class LearnSettings:
     def __post_init__(self) -> None:
         if self.head not in HEADS:
             raise ConfigError(f"head must be one of {', '.join(HEADS)}, got {self.head!r}")
-        if self.start not in STARTS:
-            raise ConfigError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if self.start not in STARTS and self.student is None:
+            raise ConfigError(
+                f"start must be one of {', '.join(STARTS)}, or the path of a student (STUDENT.onnx), got {self.start!r}"
+            )
         if self.head == "texts" and self.start != "pretrain":
             raise ConfigError("head: texts needs start: pretrain, it is made from the pre-trained network")
+
+    @property
+    def student(self) -> Path | None:
+        """The student file to start from; None for other starts."""
+        return Path(self.start) if self.start.endswith(STUDENT_SUFFIX) else None
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.train.start == "train":
-            raise ConfigError(f"recipe {self.name}: train cannot start from itself; use start: pretrain or random")
+            raise ConfigError(
+                f"recipe {self.name}: train cannot start from itself; use start: pretrain, random or a student"
+            )
         check_names(self.point_features)
         if self.network not in NETWORKS:
             known = ", ".join(NETWORKS)

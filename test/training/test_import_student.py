@@ -18,10 +18,9 @@ from ov_seg_ros.core.voxels import VoxelGrid
 from ov_seg_ros.runtime.model_file import shipped_model_path
 from ov_seg_ros.runtime.segmenter import Segmenter
 from training.export import export_student
-from training.import_student import load_network, measure_norms, save_start
+from training.import_student import load_network, measure_norms
 from training.student.examples import LabelledScan, make_batch
-from training.student.minkunet import NETWORKS, MinkUNet
-from training.student.start_weights import start_from
+from training.student.minkunet import NETWORKS
 
 FEATURES = ("offset_x", "height", "intensity")
 GRID = VoxelGrid("cartesian", (0.2, 0.2, 0.2), (-50.0, -50.0, -5.0), (50.0, 50.0, 10.0))
@@ -106,14 +105,6 @@ def test_after_measuring_a_network_in_training_mode_still_knows_its_classes(tmp_
 def test_nothing_can_be_measured_without_scans():
     with pytest.raises(InputError, match="no scans to measure"):
         measure_norms(make_network("small"), [])
-
-
-def test_a_training_can_start_from_it(tmp_path):
-    network = make_network("small")
-    save_start(network, tmp_path / "start" / "checkpoint.pt")
-    other = MinkUNet(NETWORKS["small"], len(FEATURES), len(SPACE))
-    assert start_from(other, tmp_path / "start" / "checkpoint.pt").fresh == ()
-    np.testing.assert_array_equal(logits(other, batch_of(0)), logits(network, batch_of(0)))
 
 
 def test_the_shipped_student_can_be_read_back():

@@ -205,7 +205,10 @@ def test_a_recipe_may_extend_another(tmp_path):
         ({"pretrain": {"negatives": "all"}}, "negatives must be one of scan, pass, got 'all'"),
         ({"train": {"head": "text"}}, "head must be one of fresh, texts, got 'text'"),
         ({"train": {"head": "texts", "start": "random"}}, "head: texts needs start: pretrain"),
-        ({"probe": {"start": "zero"}}, "start must be one of random, pretrain, train, got 'zero'"),
+        (
+            {"probe": {"start": "zero"}},
+            r"start must be one of random, pretrain, train, or the path of a student \(.*, got 'zero'",
+        ),
         ({"train": {"start": "train"}}, "recipe tiny: train cannot start from itself"),
         ({"train": {"trainer": {"epochs": 3}}}, "give either steps or epochs, got steps 3000 and epochs 3"),
         ({"refine": {"constants": "mine"}}, "constants must be one of default, released, got 'mine'"),
