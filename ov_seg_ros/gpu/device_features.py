@@ -61,12 +61,10 @@ class FeatureBuilder:
         self._num_columns = len(columns)
         scales = _fixed_point_scales(grid, capacity)[: len(columns)]
         units = [HEIGHT_SCALE if i == _HEIGHT else RANGE_SCALE if i == _RANGE else 1.0 for i in range(len(columns))]
-        divisors = [_VALID if _RED <= i < _VALID else _COUNT for i in range(len(columns))]
         self._scales = torch.tensor(scales, dtype=torch.float32, device=device)
         self._units = torch.tensor(
             [1 / (unit * scale) for unit, scale in zip(units, scales, strict=True)], dtype=torch.float32, device=device
         )
-        self._divisors = torch.tensor(divisors, dtype=torch.int32, device=device)
         chosen = None if tuple(names) == columns else [columns.index(name) for name in names]
         self._chosen = None if chosen is None else torch.tensor(chosen, dtype=torch.int32, device=device)
         self._row = torch.arange(capacity, dtype=torch.int32, device=device)
@@ -75,7 +73,7 @@ class FeatureBuilder:
         self._ranks = torch.tensor([0.95, 1.0], dtype=torch.float64, device=device)
         self._infinity = torch.tensor([math.inf], dtype=torch.float32, device=device)
 
-    def features(
+    def build(
         self, points: Tensor, intensity: Tensor, num_points: Tensor, voxels: DeviceVoxels, color: Tensor | None = None
     ) -> Tensor:
         """Means of the points' features per voxel.
@@ -130,7 +128,10 @@ class FeatureBuilder:
         size = (self._capacity + _SPARE_ROWS, self._num_columns)
         sums = torch.zeros(size, dtype=torch.int64, device=values.device).index_add_(0, into, fixed)
         sums = sums[: self._capacity]
-        means = torch.div(sums, sums.index_select(1, self._divisors).clamp_(min=1)).mul_(self._units)
+        means = torch.div(sums, sums[:, _COUNT : _COUNT + 1].clamp(min=1)).mul_(self._units)
+        if self._uses_color:
+            colored = sums[:, _VALID:].clamp(min=1)
+            torch.mul(torch.div(sums[:, _RED:_VALID], colored), self._units[_RED:_VALID], out=means[:, _RED:_VALID])
         torch.mul(torch.log1p(sums[:, _COUNT]), 0.25, out=means[:, _COUNT])
         return means
 

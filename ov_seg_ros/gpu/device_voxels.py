@@ -39,27 +39,35 @@ class DeviceVoxels:
 class KeyLayout:
     """Cells as single numbers, in lexicographic order.
 
-    The key of a cell is x * strides[0] + y * strides[1] + z. The axes y and z are one cell longer than the grid: this
-    cell is never occupied, so that one step out of the grid, to either side, leads to no cell on its other side.
+    The key of a cell is first + x * strides[0] + y * strides[1] + z. The axes y and z are one cell longer than the
+    grid. This cell is never occupied, so one step out of the grid, to either side, leads to no cell on its other side.
 
     Attributes:
+        first: key of the cell (0, 0, 0).
         strides: of x, y, z.
         none: larger than the key of any cell of the grid and of any neighbour of one; stands for no cell.
-        dtype: int32 where ``none`` and the keys one step below its negative fit, else int64.
     """
 
+    first: int
     strides: tuple[int, int, int]
     none: int
-    dtype: torch.dtype
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int]) -> KeyLayout:
+    def of(cls, shape: tuple[int, int, int], first: int = 0) -> KeyLayout:
         """For a grid of ``shape`` cells."""
         num_x, num_y, num_z = shape
         stride_x = (num_y + 1) * (num_z + 1)
-        largest = (num_x + 3) * stride_x
-        dtype = torch.int32 if largest <= _LARGEST_INT32 else torch.int64
-        return cls((stride_x, num_z + 1, 1), (num_x + 1) * stride_x, dtype)
+        return cls(first, (stride_x, num_z + 1, 1), first + (num_x + 1) * stride_x)
+
+    @property
+    def reach(self) -> int:
+        """How far the keys of neighbours are apart, at most."""
+        return sum(self.strides)
+
+
+def key_type(largest: int) -> torch.dtype:
+    """The narrowest type that holds all keys: it is sorted and searched faster."""
+    return torch.int32 if largest <= _LARGEST_INT32 else torch.int64
 
 
 class DeviceGrid:
@@ -81,6 +89,7 @@ class DeviceGrid:
         if capacity < 1:
             raise ConfigError(f"a scan on the device needs room for at least 1 point, got a capacity of {capacity}")
         layout, shape = KeyLayout.of(grid.shape), grid.shape
+        dtype = key_type(layout.none)
         self._capacity = capacity
         self._cylindrical = grid.kind == "cylindrical"
         self._none = layout.none
@@ -88,9 +97,9 @@ class DeviceGrid:
         self._size = torch.tensor(grid.voxel_size, dtype=torch.float32, device=device)
         self._last_cell = torch.tensor([cells - 1 for cells in shape], dtype=torch.float32, device=device)
         self._first_cell = torch.zeros(3, dtype=torch.float32, device=device)
-        self._strides = torch.tensor(layout.strides, dtype=layout.dtype, device=device)
-        self._lengths = torch.tensor([shape[0] + 2, shape[1] + 1, shape[2] + 1], dtype=layout.dtype, device=device)
-        self._no_key = torch.tensor([layout.none], dtype=layout.dtype, device=device)
+        self._strides = torch.tensor(layout.strides, dtype=dtype, device=device)
+        self._lengths = torch.tensor([shape[0] + 2, shape[1] + 1, shape[2] + 1], dtype=dtype, device=device)
+        self._no_key = torch.tensor([layout.none], dtype=dtype, device=device)
         self._no_row = torch.tensor([-1], dtype=torch.int32, device=device)
         self._row = torch.arange(capacity, dtype=torch.int32, device=device)
 
@@ -131,24 +140,24 @@ class DeviceGrid:
         return torch.where(has_cell, key, self._no_key), has_cell
 
 
-def distinct_keys(keys: Tensor, none: int) -> Tensor:
+def distinct_keys(keys: Tensor, end: int) -> Tensor:
     """Sorts keys and drops repetitions.
 
     Args:
-        keys: (B, capacity) of B independent sets; ``none`` or smaller.
-        none: what stands for no key.
+        keys: (B, capacity) keys of B sets; every key of a set is smaller than every key of the next.
+        end: at least as large as all of them.
 
     Returns:
-        (B, capacity + 1): of each set the distinct keys, in order, then ``none``, at least once.
+        (B, capacity + 1): of each set the distinct keys, in order, then ``end``, at least once.
     """
     batch, capacity = keys.shape
-    ordered = torch.sort(keys, dim=1).values
+    ordered = torch.sort(keys.view(-1)).values.view(batch, capacity)  # as one row: sets stay apart by themselves
     differs = torch.zeros((batch, capacity), dtype=torch.int64, device=keys.device)
     torch.ne(ordered[:, 1:], ordered[:, :-1], out=differs[:, 1:])
-    slot = differs.view(-1).cumsum(0).view(batch, capacity)  # as one row: a device sums a long row by many blocks
+    slot = differs.view(-1).cumsum(0).view(batch, capacity)  # as one row: devices add up a long one by many blocks
     if batch > 1:
         slot = slot - slot[:, :1]
-    distinct = torch.full((batch, capacity + 1), none, dtype=keys.dtype, device=keys.device)
+    distinct = torch.full((batch, capacity + 1), end, dtype=keys.dtype, device=keys.device)
     return distinct.scatter_(1, slot, ordered)  # equal keys meet in a slot: whichever comes last, it is the same
 
 
