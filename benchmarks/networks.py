@@ -21,7 +21,6 @@ from ov_seg_ros.bench.engines import load_engines
 from ov_seg_ros.bench.rounds import take_turns
 from ov_seg_ros.bench.scans import BenchScan
 from ov_seg_ros.bench.section import BenchOptions, Cell, Section, Table
-from ov_seg_ros.bench.spread import paired_ratio, summarize
 from ov_seg_ros.bench.stages import LABELS, stage_rows, staged
 from ov_seg_ros.commands.bench import run_contest
 from ov_seg_ros.core.label_space import LabelSpace
@@ -42,22 +41,19 @@ Times = dict[tuple[str, str], list[dict[str, float]]]
 def contest(options: BenchOptions) -> Section:
     """Times all networks on all providers, in turns."""
     names = QUICK_CONTENDERS if options.quick else CONTENDERS
-    tables, missing, measures = [], {}, {}
+    tables, missing = [], {}
     for scan in {scan.beams: scan for scan in options.scans}.values():
         times, absent = measure(scan, names, options)
         missing |= dict.fromkeys(absent)
-        measures |= gpu_figures(scan.beams, times)
         rows = tuple(row for name in names for row in network_rows(name, times))
         tables.append(
             Table(f"{scan.name} beams: {len(scan):,} points, voxels of {VOXEL_SIZES[scan.beams]} m, fp32", rows)
         )
     missing["SPVCNN: not measured, there is no such network here yet"] = None
-    missing["fp16, bf16 and int8: not measured, students are exported in fp32"] = None
     return Section(
         name="networks",
         title=f"{LABELS}, networks and providers taking turns, p50 ms of the stages",
         tables=tuple(tables),
-        measures=measures,
         missing=tuple(missing),
     )
 
@@ -89,17 +85,6 @@ def write_student(name: str, voxel_size: float, path: Path) -> None:
     torch.manual_seed(0)
     network = MinkUNet(config, len(GEOMETRY), NUM_CLASSES).eval()
     export_student(network, StudentDescription(name, space, grid, GEOMETRY, config.num_levels), path)
-
-
-def gpu_figures(beams: int, times: Times) -> dict[str, float]:
-    """What goals for a GPU are judged by, if there is one; in fp32, slower than the fp16 they are meant for."""
-    found: dict[str, float] = {}
-    for_18, for_34c = times.get(("minkunet18", "cuda")), times.get(("minkunet34c", "cuda"))
-    if for_18:
-        found[f"gpu_{beams}_p99_ms"] = summarize([row[LABELS] for row in for_18])["p99 ms"]
-    if for_18 and for_34c:
-        found["gpu_34c_ratio"] = paired_ratio([row[LABELS] for row in for_34c], [row[LABELS] for row in for_18])
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

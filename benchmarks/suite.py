@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = {
     "maps": "benchmarks.maps",
     "forward": "benchmarks.forward",
+    "gpu": "benchmarks.gpu",
     "networks": "benchmarks.networks",
     "vocabulary": "benchmarks.vocabulary",
     "node": "benchmarks.node",

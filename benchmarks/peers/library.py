@@ -61,17 +61,25 @@ class LibraryRun:
         threads: of torch; libraries read their own settings from the environment.
         library: who convolves.
         with_maps: builds the maps in every run instead of once.
+        place: device and type of features and weights; coordinates stay where they are.
     """
 
-    def __init__(self, case: Case, threads: int, library: SparseLibrary, with_maps: bool) -> None:
+    def __init__(
+        self,
+        case: Case,
+        threads: int,
+        library: SparseLibrary,
+        with_maps: bool,
+        place: tuple[str, torch.dtype] = ("cpu", torch.float32),
+    ) -> None:
         torch.set_num_threads(threads)
         self._library, self._with_maps = library, with_maps
-        self._positions = find_positions(library)
-        self._weights = {name: torch.from_numpy(weight) for name, weight in case.weights().items()}
-        self._biases = {name: torch.from_numpy(bias) for name, bias in case.biases().items()}
+        self._positions = find_positions(library, place)
+        self._weights = {name: torch.from_numpy(weight).to(*place) for name, weight in case.weights().items()}
+        self._biases = {name: torch.from_numpy(bias).to(*place) for name, bias in case.biases().items()}
         self._prepared: dict[str, Any] = {}
         self._coords, self._num_levels = torch.from_numpy(case.coords()), case.about["num_levels"]
-        self._features = torch.from_numpy(case.features())
+        self._features = torch.from_numpy(case.features()).to(*place)
         self._maps = library.build_maps(self._coords, self._num_levels)
 
     def run(self) -> Tensor:
@@ -86,11 +94,11 @@ class LibraryRun:
     def logits(self, result: Tensor) -> NDArray[np.float32]:
         """In the order of the scan."""
         order = self._maps.order
-        if order is None:
-            return result.numpy()
-        logits = torch.empty_like(result)
-        logits[order] = result
-        return logits.numpy()
+        if order is not None:
+            logits = torch.empty_like(result)
+            logits[order] = result
+            result = logits
+        return result.float().cpu().numpy()
 
     def convolve(self, features: Tensor, layer: str, kind: str, level: int) -> Tensor:
         """The library's convolution, our bias."""
@@ -119,7 +127,9 @@ class LibraryRun:
 _EDGE = 4
 
 
-def find_positions(library: SparseLibrary) -> dict[str, Tensor]:
+def find_positions(
+    library: SparseLibrary, place: tuple[str, torch.dtype] = ("cpu", torch.float32)
+) -> dict[str, Tensor]:
     """Which of our kernel positions each position of a library is, found by asking it.
 
     On a full block of 4 x 4 x 4 voxels, whose features are their numbers, weights that send position c to channel c
@@ -139,8 +149,8 @@ def find_positions(library: SparseLibrary) -> dict[str, Tensor]:
         number = order[:, None].float()
 
         def ask(kind: str, volume: int, features: Tensor) -> Tensor:
-            weight = library.prepare(torch.eye(volume)[:, None, :].contiguous(), kind, 0)
-            return maps.convolve(features, weight, kind, 0).round().long()
+            weight = library.prepare(torch.eye(volume)[:, None, :].contiguous().to(*place), kind, 0)
+            return maps.convolve(features.to(*place), weight, kind, 0).round().long().cpu()
 
         inner = _number(1, 1, 1)
         read = ask(SUBMANIFOLD, 27, number)[order == inner][0]

@@ -21,7 +21,8 @@ from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.gpu.device_features import FeatureBuilder
 from ov_seg_ros.gpu.device_labels import DeviceLabels, label_points
 from ov_seg_ros.gpu.device_maps import PyramidBuilder
-from ov_seg_ros.gpu.device_voxels import DeviceGrid
+from ov_seg_ros.gpu.device_tables import DevicePyramid
+from ov_seg_ros.gpu.device_voxels import DeviceGrid, DeviceVoxels
 from ov_seg_ros.gpu.recording import CloudBuffers, Recording
 from ov_seg_ros.runtime.model_file import ModelFile
 from ov_seg_ros.runtime.network import TRITON, check_graph
@@ -60,13 +61,7 @@ class TritonSegmenter(Segmenter):
         self._device = _find_gpu() if device is None else torch.device(device)
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
         self.provider_note = f"runs on {TRITON} in {precision} on {name}, as asked"
-        graph, num_features = read_onnx_graph(model.content), len(model.description.point_features)
-        try:
-            self._triton = TritonNetwork(graph, num_features, self._device, precision)
-        except NotPlannableError as error:
-            raise ModelError(
-                f"{model.path} cannot run on {TRITON}, its graph holds {error}; provider cuda or cpu may run it"
-            ) from error
+        self._triton = make_network(model, self._device, precision)
         self._recording: Recording | None = None
 
     def _label(self, cloud: PointCloud, images: Sequence[CameraImage], timer: StageTimer) -> PointLabels:
@@ -117,13 +112,32 @@ class ScanChain:
         network.prepare([capacity] * description.num_levels)
 
     def __call__(self, cloud: CloudBuffers) -> DeviceLabels:
-        """Waits for nothing."""
-        voxels = self._grid.voxelize(cloud.points, cloud.num_points)
-        color = cloud.color if len(cloud.color) else None
-        features = self._features.features(cloud.points, cloud.intensity, cloud.num_points, voxels, color)
-        pyramid = self._pyramid.build(voxels.coords, voxels.count)
+        """Points to labels; waits for nothing."""
+        voxels, features, pyramid = self.prepare(cloud)
         logits = self._network.run(features, pyramid)
         return label_points(logits, voxels.count, voxels.point_to_voxel)
+
+    def prepare(self, cloud: CloudBuffers) -> tuple[DeviceVoxels, torch.Tensor, DevicePyramid]:
+        """What the network takes: voxels, their features (capacity, F) float32, and the tables of all levels."""
+        voxels = self._grid.voxelize(cloud.points, cloud.num_points)
+        color = cloud.color if len(cloud.color) else None
+        features = self._features.build(cloud.points, cloud.intensity, cloud.num_points, voxels, color)
+        return voxels, features, self._pyramid.build(voxels.coords, voxels.count)
+
+
+def make_network(model: ModelFile, device: torch.device, precision: Literal["float16", "float32"]) -> TritonNetwork:
+    """The network of a student.
+
+    Raises:
+        ModelError: its graph holds something else than sparse convolutions.
+    """
+    graph, num_features = read_onnx_graph(model.content), len(model.description.point_features)
+    try:
+        return TritonNetwork(graph, num_features, device, precision)
+    except NotPlannableError as error:
+        raise ModelError(
+            f"{model.path} cannot run on {TRITON}, its graph holds {error}; provider cuda or cpu may run it"
+        ) from error
 
 
 def capacity_for(num_points: int) -> int:

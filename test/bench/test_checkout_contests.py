@@ -14,7 +14,6 @@ from benchmarks import networks, suite, training_backends, vocabulary
 from ov_seg_ros.bench import engines
 from ov_seg_ros.bench.scans import as_scan
 from ov_seg_ros.bench.section import BenchOptions
-from ov_seg_ros.bench.stages import LABELS
 from ov_seg_ros.core.data_types import PointCloud
 from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.runtime.model_file import load_model_file, shipped_model_path
@@ -60,17 +59,6 @@ def test_networks(options, monkeypatch):
     (row,) = section.tables[0].rows
     assert (row["network"], row["provider"]) == ("small", "CPUExecutionProvider")
     assert row["p50 ms"] > row["inference"] > 0
-    assert section.measures == {}
-
-
-def test_figures_of_a_gpu_are_those_of_its_provider():
-    times = {
-        ("minkunet18", "compiled"): [{LABELS: 500.0}] * 3,
-        ("minkunet18", "cuda"): [{LABELS: 5.0}, {LABELS: 6.0}, {LABELS: 6.0}],
-        ("minkunet34c", "cuda"): [{LABELS: 10.0}, {LABELS: 9.0}, {LABELS: 6.0}],
-    }
-    assert networks.gpu_figures(64, times) == {"gpu_64_p99_ms": 6, "gpu_34c_ratio": 1.5}
-    assert networks.gpu_figures(64, {("minkunet18", "compiled"): [{LABELS: 500.0}]}) == {}
 
 
 def test_training_backends(options):
