@@ -137,65 +137,79 @@ def _convolve(
     if tile_steps < 0:
         return
     lane = tl.arange(0, BLOCK_M)
-    column = tl.program_id(0) % parts * (BLOCK_N + TAIL_N) + tl.arange(0, BLOCK_N)
+    first = tl.program_id(0) % parts * (BLOCK_N + TAIL_N)
+    column = first + tl.arange(0, BLOCK_N)
     sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32) + tl.load(bias + column)[None, :]
+    tail_column, tail_sums = column, sums  # without a tail nothing is done with them
     if TAIL_N > 0:
-        tail_column = tl.program_id(0) % parts * (BLOCK_N + TAIL_N) + BLOCK_N + tl.arange(0, TAIL_N)
+        tail_column = first + BLOCK_N + tl.arange(0, TAIL_N)
         tail_sums = tl.zeros((BLOCK_M, TAIL_N), tl.float32) + tl.load(bias + tail_column)[None, :]
 
     if C_IN > 0:
         blocks: tl.constexpr = C_IN // BLOCK_K
         channel = tl.arange(0, BLOCK_K)
         left = tl.load(taken + tile)
-        tile_sources = sources + tile * (K * BLOCK_M) + lane
         for i in range(tile_steps * blocks):
             block = i % blocks
             # The lowest bit that is set: its exponent as a float32 is its number.
-            k = (((left & -left).to(tl.float32).to(tl.int32, bitcast=True)) >> 23) - 127
-            source = tl.load(tile_sources + i // blocks * BLOCK_M)
-            features = tl.load(
-                gathered + source[:, None] * gathered_stride + (block * BLOCK_K + channel)[None, :],
-                mask=(source >= 0)[:, None],
-                other=0.0,
-            )
+            k = ((left & -left).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
+            source = tl.load(sources + (tile * K + i // blocks) * BLOCK_M + lane)
+            features = _fetch(gathered, source, gathered_stride, block * BLOCK_K + channel)
             matrix = gathered_weight + (k * C_IN + block * BLOCK_K + channel)[:, None] * C_OUT
-            sums = tl.dot(features, tl.load(matrix + column[None, :]), sums, input_precision="ieee")
-            if TAIL_N > 0:
-                tail_matrix = tl.load(matrix + tail_column[None, :])
-                tail_sums = tl.dot(features, tail_matrix, tail_sums, input_precision="ieee")
+            sums, tail_sums = _add_product(sums, tail_sums, features, matrix, column, tail_column, TAIL_N)
             left = tl.where(block == blocks - 1, left & (left - 1), left)
 
     row = tl.load(targets + tile * BLOCK_M + lane)
-    exists = (row >= 0)[:, None]
     if C_PLAIN > 0:
         plain_channel = tl.arange(0, PLAIN_K)
         for block in tl.range(0, C_PLAIN // PLAIN_K, num_stages=PLAIN_STAGES):
-            inner = block * PLAIN_K + plain_channel
-            features = tl.load(plain + row[:, None] * plain_stride + inner[None, :], mask=exists, other=0.0)
-            matrix = plain_weight + inner[:, None] * C_OUT
-            sums = tl.dot(features, tl.load(matrix + column[None, :]), sums, input_precision="ieee")
-            if TAIL_N > 0:
-                tail_matrix = tl.load(matrix + tail_column[None, :])
-                tail_sums = tl.dot(features, tail_matrix, tail_sums, input_precision="ieee")
+            features = _fetch(plain, row, plain_stride, block * PLAIN_K + plain_channel)
+            matrix = plain_weight + (block * PLAIN_K + plain_channel)[:, None] * C_OUT
+            sums, tail_sums = _add_product(sums, tail_sums, features, matrix, column, tail_column, TAIL_N)
 
-    beside = residual + row[:, None] * residual_stride
-    into = target + row[:, None] * target_stride
-    _finish(sums, beside + column[None, :], into + column[None, :], exists, HAS_RESIDUAL, RELU)
+    beside, into = residual + row[:, None] * residual_stride, target + row[:, None] * target_stride
+    _finish(sums, beside, into, row, column, HAS_RESIDUAL, RELU)
     if TAIL_N > 0:
-        _finish(tail_sums, beside + tail_column[None, :], into + tail_column[None, :], exists, HAS_RESIDUAL, RELU)
+        _finish(tail_sums, beside, into, row, tail_column, HAS_RESIDUAL, RELU)
+
+
+@triton.jit
+def _fetch(features: tl.tensor, row: tl.tensor, stride: tl.tensor, channel: tl.tensor) -> tl.tensor:
+    """Channels of rows, zeros where a row is -1."""
+    return tl.load(features + row[:, None] * stride + channel[None, :], mask=(row >= 0)[:, None], other=0.0)
+
+
+@triton.jit
+def _add_product(
+    sums: tl.tensor,
+    tail_sums: tl.tensor,
+    features: tl.tensor,
+    matrix: tl.tensor,
+    column: tl.tensor,
+    tail_column: tl.tensor,
+    TAIL_N: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Features times the columns of a matrix whose rows ``matrix`` points to."""
+    sums = tl.dot(features, tl.load(matrix + column[None, :]), sums, input_precision="ieee")
+    if TAIL_N > 0:
+        tail_sums = tl.dot(features, tl.load(matrix + tail_column[None, :]), tail_sums, input_precision="ieee")
+    return sums, tail_sums
 
 
 @triton.jit
 def _finish(
     sums: tl.tensor,
-    residual: tl.tensor,
-    target: tl.tensor,
-    exists: tl.tensor,
+    beside: tl.tensor,
+    into: tl.tensor,
+    row: tl.tensor,
+    column: tl.tensor,
     HAS_RESIDUAL: tl.constexpr,
     RELU: tl.constexpr,
 ) -> None:
+    """What follows a convolution, and its only way into memory."""
+    exists = (row >= 0)[:, None]
     if HAS_RESIDUAL:
-        sums += tl.load(residual, mask=exists, other=0.0).to(tl.float32)
+        sums += tl.load(beside + column[None, :], mask=exists, other=0.0).to(tl.float32)
     if RELU:
         sums = tl.where(sums < 0, 0.0, sums)  # NaN stays NaN: it tells of wrong input
-    tl.store(target, sums.to(target.dtype.element_ty), mask=exists)
+    tl.store(into + column[None, :], sums.to(into.dtype.element_ty), mask=exists)
