@@ -1,8 +1,8 @@
 """Neighbour tables of a sparse U-Net, made on a GPU: the counterpart of ``core.pyramid.build_pyramid``.
 
-All levels are made at once, from the finest voxels: level l of the pyramid is the set of cells coords >> l. That sorts
-more than going from level to level would, but takes a fifth of the launches, which cost more. A row is found by a
-binary search in the sorted keys of its level.
+All levels are made at once, from the finest voxels: level l of the pyramid is the set of cells coords >> l. That takes
+a fifth of the launches of going from level to level, and moves as many bytes, because the host cannot know how many
+voxels a coarse level has. A row is found by a binary search in the sorted keys of its level.
 """
 
 from __future__ import annotations

@@ -101,13 +101,13 @@ def test_intensity_corner_cases(intensity):
 
 
 def test_the_percentile_is_that_of_python():
-    for num_points in (*range(2, 130), 1021, 4099, 20001):
+    for num_points in (*range(2, 130), 1021, 20001, 2_210_002):  # of the last, float32 would round the rank up
         intensity = np.random.default_rng(0).permutation(num_points).astype(np.float32) + 1
         points = np.zeros((num_points, 3), np.float32)
         points[intensity == num_points // 2] = 5  # alone in its voxel
         (_, found), _ = built(BY_HAND, ("intensity",), scan_on_device(points, intensity))
         expected = num_points // 2 / (1 + int(0.95 * (num_points - 1)))  # the intensity of rank r is r + 1
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(found, expected, rtol=2e-7)
 
 
 def test_the_order_of_points_does_not_matter():
