@@ -25,10 +25,8 @@ from ov_seg_ros.gpu.tile_table import _fill
 
 CASES = {  # c_in, c_out, c_plain, positions, float16: layers of a MinkUNet18
     "stem": (16, 32, 0, 27, True),
-    "narrow": (32, 32, 0, 27, True),
     "projection": (96, 96, 128, 27, True),
-    "wide": (256, 256, 384, 27, True),
-    "joined": (384, 256, 0, 27, True),
+    "wide": (384, 256, 256, 27, True),
     "up": (128, 96, 0, 8, True),
     "head": (0, 32, 96, 27, True),
     "float32": (96, 96, 128, 27, False),

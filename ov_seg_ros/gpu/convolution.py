@@ -136,7 +136,6 @@ def _convolve(
     tile_steps = tl.load(steps + tile)
     if tile_steps < 0:
         return
-    lane = tl.arange(0, BLOCK_M)
     first = tl.program_id(0) % parts * (BLOCK_N + TAIL_N)
     column = first + tl.arange(0, BLOCK_N)
     sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32) + tl.load(bias + column)[None, :]
@@ -146,20 +145,13 @@ def _convolve(
         tail_sums = tl.zeros((BLOCK_M, TAIL_N), tl.float32) + tl.load(bias + tail_column)[None, :]
 
     if C_IN > 0:
-        blocks: tl.constexpr = C_IN // BLOCK_K
-        channel = tl.arange(0, BLOCK_K)
+        own = sources + tile * (K * BLOCK_M) + tl.arange(0, BLOCK_M)
         left = tl.load(taken + tile)
-        for i in range(tile_steps * blocks):
-            block = i % blocks
-            # The lowest bit that is set: its exponent as a float32 is its number.
-            k = ((left & -left).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
-            source = tl.load(sources + (tile * K + i // blocks) * BLOCK_M + lane)
-            features = _fetch(gathered, source, gathered_stride, block * BLOCK_K + channel)
-            matrix = gathered_weight + (k * C_IN + block * BLOCK_K + channel)[:, None] * C_OUT
-            sums, tail_sums = _add_product(sums, tail_sums, features, matrix, column, tail_column, TAIL_N)
-            left = tl.where(block == blocks - 1, left & (left - 1), left)
-
-    row = tl.load(targets + tile * BLOCK_M + lane)
+        source = (own, left, tile_steps, gathered, gathered_stride, gathered_weight)
+        sums, tail_sums = _add_gathered(
+            sums, tail_sums, *source, column, tail_column, C_IN, C_OUT, BLOCK_M, BLOCK_K, TAIL_N
+        )
+    row = tl.load(targets + tile * BLOCK_M + tl.arange(0, BLOCK_M))
     if C_PLAIN > 0:
         plain_channel = tl.arange(0, PLAIN_K)
         for block in tl.range(0, C_PLAIN // PLAIN_K, num_stages=PLAIN_STAGES):
@@ -171,6 +163,38 @@ def _convolve(
     _finish(sums, beside, into, row, column, HAS_RESIDUAL, RELU)
     if TAIL_N > 0:
         _finish(tail_sums, beside, into, row, tail_column, HAS_RESIDUAL, RELU)
+
+
+@triton.jit
+def _add_gathered(
+    sums: tl.tensor,
+    tail_sums: tl.tensor,
+    sources: tl.tensor,
+    left: tl.tensor,
+    steps: tl.tensor,
+    gathered: tl.tensor,
+    stride: tl.tensor,
+    weight: tl.tensor,
+    column: tl.tensor,
+    tail_column: tl.tensor,
+    C_IN: tl.constexpr,
+    C_OUT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    TAIL_N: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """The products of all positions in the mask ``left``, one loop over positions and channels so that it is long."""
+    blocks: tl.constexpr = C_IN // BLOCK_K
+    for i in range(steps * blocks):
+        block = i % blocks
+        channel = block * BLOCK_K + tl.arange(0, BLOCK_K)
+        # The lowest bit that is set: its exponent as a float32 is its number.
+        k = ((left & -left).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
+        features = _fetch(gathered, tl.load(sources + i // blocks * BLOCK_M), stride, channel)
+        matrix = weight + (k * C_IN + channel)[:, None] * C_OUT
+        sums, tail_sums = _add_product(sums, tail_sums, features, matrix, column, tail_column, TAIL_N)
+        left = tl.where(block == blocks - 1, left & (left - 1), left)
+    return sums, tail_sums
 
 
 @triton.jit
