@@ -21,8 +21,8 @@ _STAGES = 5
 """Row numbers are fetched two steps before the features, these two steps before they are multiplied."""
 _SHARED_MEMORY = 113 * 1024
 """Bytes, half of what a multiprocessor of an H100 has."""
-_SUMS_PER_THREAD = 128
-"""Registers for sums, half of what a thread may have."""
+_SUMS_OF_FOUR_WARPS = 64 * 128
+"""More sums than that take eight warps, or they would fill more than 64 registers of each thread."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def choose_tile(c_in: int, c_out: int, is_half: bool, block_m: int = 64) -> Tile
     """
     block_n, tail_n = max(_column_splits(c_out, 128 if is_half else 64), key=sum)
     block_k = min(c_in & -c_in, 64 if is_half else 32)  # the power of two in the channels
-    num_warps = 8 if block_m > 64 and block_n + tail_n > 64 else 4
+    num_warps = 8 if block_m * (block_n + tail_n) > _SUMS_OF_FOUR_WARPS else 4
     return TileShape(block_m, block_n, tail_n, block_k, num_warps, num_stages=_STAGES if is_half else 2)
 
 
 def shapes_to_try(weights: ConvolutionWeights) -> Iterator[TileShape]:
-    """Shapes for a benchmark: all that fit a convolution and leave room for two programs per multiprocessor.
+    """Shapes for a benchmark, at most 36: those that leave room for two programs per multiprocessor of an H100.
 
     Raises:
         InputError: there is nothing to multiply.
@@ -88,11 +88,11 @@ def shapes_to_try(weights: ConvolutionWeights) -> Iterator[TileShape]:
     c_in, c_out, is_half = _widths(weights)
     steps = [step for step in (16, 32, 64, 128) if c_in % step == 0][-2:]
     splits = sorted(_column_splits(c_out, 256), key=sum)[-3:]
-    for rows, (block_n, tail_n), step, warps, stages in product((32, 64, 128), splits, steps, (4, 8), (3, 5, 7)):
+    for rows, (block_n, tail_n), step, stages in product((32, 64, 128), splits, steps, (3, _STAGES)):
         columns = block_n + tail_n
-        room = (stages // 2 + 1) * (rows + columns) * step * (2 if is_half else 4)
-        if room <= _SHARED_MEMORY and rows * columns <= _SUMS_PER_THREAD * 32 * warps:
-            yield TileShape(rows, block_n, tail_n, step, warps, stages)
+        num_warps = 8 if rows * columns > _SUMS_OF_FOUR_WARPS else 4
+        if (stages // 2 + 1) * (rows + columns) * step * (2 if is_half else 4) <= _SHARED_MEMORY:
+            yield TileShape(rows, block_n, tail_n, step, num_warps, stages)
 
 
 def _widths(weights: ConvolutionWeights) -> tuple[int, int, bool]:
