@@ -1,16 +1,20 @@
 """Measures what every stage of AFOV's chain costs: processor time, wall time and disk per 1,000 scans.
 
-    python benchmarks/stage_costs.py [--recipes synthetic_afov afov] [--lidar spinning32] [--scans 2] [--rounds 3]
-        [--source SPEC --teacher YAML [--set KEY=VALUE ...]] [--json stage_costs.json]
+    python benchmarks/stage_costs.py [--recipes synthetic_afov afov] [--lidar spinning32] [--scans 2] [--rounds 5]
+        [--source SPEC --teacher YAML [--set KEY=VALUE ...]] [--work FOLDER [--seconds 60]] [--json stage_costs.json]
 
 By default on a synthetic drive that no student learns from; ``--source`` adds another one, with a teacher that needs no
 network (masks that are there, see docs/teachers.md; if they have no features, random ones are drawn). Stages are those
-of ``training.pipeline``, each in a new folder and on one thread. A first round compiles and is not counted; figures are
-those of the round with the least processor time, which is what the work costs whatever else runs, though processors
-that are shared make it more. Wall time holds for the load that each row names. Files come from the cache of the disk,
-and sizes count in blocks of 4 kB. A training step is a forward and a backward pass of one scan and its share of the
-update of the weights; making the batch (reading, augmentation, voxels, tables) is a row of its own, because it stays on
-the CPU where the step goes to a GPU. ``--json`` adds to a file that exists, so that parts can be measured one by one.
+of ``training.pipeline``, each in a new folder and on one thread; sparse convolutions are computed by the backend that a
+training takes by itself. A first round compiles and is not counted. Processor time is that of this process alone, and
+its least round is what the work costs on a processor that nobody else uses; beside other work every figure is too high,
+the median and wall time more so than the least processor time. How much else the machine did is in every row.
+
+Files come from the cache of the disk, and sizes count in blocks of 4 kB. A training step is a forward and a backward
+pass of one scan and its share of the update of the weights; making the batch (reading, augmentation, voxels, tables) is
+a row of its own, because it stays on the CPU where the step goes to a GPU. With ``--work`` a run can be cut into
+pieces: each call goes on where the last one ended, ``--seconds`` ends it before the next row, and ``--again`` measures
+rows anew that were disturbed.
 """
 
 from __future__ import annotations
@@ -18,16 +22,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy is loaded
 
 import numpy as np
 import torch
@@ -35,241 +39,142 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.stage_costs_material import Material, real_material, synthetic_material
-from ov_seg_ros.core.data_types import IGNORE_ID
-from ov_seg_ros.core.student_description import StudentDescription
-from ov_seg_ros.refinement.afi import refine_afi
-from ov_seg_ros.runtime.segmenter import Segmenter
-from training.chain import Chain, recipe_path
-from training.evaluation import evaluate_all
-from training.export import export_student
-from training.labelling_estimate import BLOCK
-from training.labelling_run import LabellingSettings, label_source
-from training.lift_stage import lifted_files
-from training.pipeline import StudentLabels, lift, refine
+from benchmarks.stage_costs_stages import BACKEND, DataStages, NetworkStages, Part, Work, describe_scans
+from ov_seg_ros.bench.machine import describe_machine
+from training.atomic_files import write_json
+from training.chain import recipe_path
+from training.commands.options import positive
 from training.recipe import Recipe
-from training.sharding import Shard
-from training.student.contrast import ContrastLoss
-from training.student.contrast_objective import ContrastObjective
-from training.student.label_objective import LabelledScans, LabelObjective
-from training.student.minkunet import NETWORKS, MinkUNet
-from training.student.paired_scans import PairedScans
-from training.student.trainer import Objective, TrainerConfig
 from training.teacher_choice import parse_changes
-from training.teachers.precomputed import PrecomputedConfig, PrecomputedTeacher
-from training.teachers.protocol import Teacher
-from training.teachers.segment_store import SegmentStore
 
-QUIET = LabellingSettings(progress=False, prefetch=0)
-PER_SAMPLE = ("segments", "scans", "pairs")
-"""Folders of the stages with files for every sample."""
+FIGURES = {
+    "cpu_s": "processor time of the round that took least of it, per 1,000 scans (of an export: per student)",
+    "cpu_s_median": "processor time, median of the rounds",
+    "wall_s": "wall time of the round that took least of it",
+    "disk_mb": "what is written, in blocks of 4 kB, 10 ** 6 bytes; null where nothing is",
+    "others": "processors that other processes kept busy meanwhile, mean",
+}
+STATE = "measured.json"
+LONG_ENOUGH = 1.0
+"""Short actions are repeated for so many seconds."""
+
+MOST_ROUNDS = 50
+_STAT = Path("/proc/stat")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One row.
-
-    Attributes:
-        source: what was worked on.
-        stage: what was done.
-        network: that was involved, "" for none.
-        cpu_s, wall_s: per 1,000 scans; of an export, per student.
-        disk_mb: likewise, in units of 10 ** 6 bytes; None where nothing is written.
-        load: of the machine (1 minute) while it was measured.
-    """
+    """One row; see ``FIGURES``."""
 
     source: str
     stage: str
     network: str
     cpu_s: float
+    cpu_s_median: float
     wall_s: float
-    disk_mb: float | None = None
-    load: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
+    disk_mb: float | None
+    rounds: int
+    others: float | None
 
 
-def seconds(action: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Processor and wall time of the round with the least processor time; a first round is not counted."""
-    took = []
-    for _ in range(rounds + 1):
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each round of an action: of the processor, and of the clock."""
+
+    cpu: Sequence[float]
+    wall: Sequence[float]
+
+
+def time_rounds(part: Part, rounds: int) -> Timing:
+    """Times an action at least so many times, and more often if it is short; a first round is not counted."""
+    cpu: list[float] = []
+    wall: list[float] = []
+    while len(cpu) <= rounds or (sum(wall[1:]) < LONG_ENOUGH and len(cpu) <= MOST_ROUNDS):
+        part.before()
         start = time.process_time(), time.perf_counter()
-        action()
-        took.append((time.process_time() - start[0], time.perf_counter() - start[1]))
-    return min(took[1:])
+        part.action()
+        cpu.append(time.process_time() - start[0])
+        wall.append(time.perf_counter() - start[1])
+    return Timing(cpu[1:], wall[1:])
 
 
-def disk_bytes(path: Path) -> int:
-    """What a file, or those below a folder, take in whole blocks."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(-(-each.stat().st_size // BLOCK) * BLOCK for each in files)
+def measure(work: Work, rounds: int) -> Cost:
+    """The costs of all parts of a row, per 1,000 scans."""
+    parts = work.parts()
+    begin = time.perf_counter(), time.process_time(), busy_seconds()
+    timings = [(time_rounds(part, rounds), 1000 / part.scans) for part in parts]
+    elapsed = time.perf_counter() - begin[0]
+    others = None
+    if begin[2] is not None and (end := busy_seconds()) is not None:
+        others = round(max(0.0, end - begin[2] - (time.process_time() - begin[1])) / elapsed, 2)
+    return Cost(
+        *work.key,
+        cpu_s=sum(min(timing.cpu) * per for timing, per in timings),
+        cpu_s_median=sum(float(np.median(timing.cpu)) * per for timing, per in timings),
+        wall_s=sum(min(timing.wall) * per for timing, per in timings),
+        disk_mb=work.disk_mb(),
+        rounds=min(len(timing.cpu) for timing, _ in timings),
+        others=others,
+    )
 
 
-class StageCosts:
-    """The stages on one material; each uses what those before it wrote."""
-
-    def __init__(self, material: Material, work: Path, rounds: int) -> None:
-        self.material, self.work, self.rounds = material, work, rounds
-        self.count = len(material.open_source())
-
-    def data_rows(self, recipe: Recipe) -> Iterator[Cost]:
-        """Everything up to the labels of the points, which needs no network here."""
-        chain, material = self._chain(recipe), self.material
-        source = material.open_source()
-        yield self._row("read scan and images", lambda: [source.load_sample(i) for i in range(self.count)])
-        folder, copy = chain.folder("label"), self.work / "label_again"
-        teacher = material.build_teacher()
-        yield self._written(f"label: {material.teacher_name}", folder, lambda: self._label(teacher, folder))
-        if material.teacher_name != "precomputed":
-            stored = PrecomputedTeacher(PrecomputedConfig(str(folder)), material.dictionary)
-            yield self._written("label: precomputed", copy, lambda: self._label(stored, copy))
-        yield self._written("lift", chain.folder("lift"), lambda: lift(chain))
-        for constants in ("default", "released"):
-            settings = replace(recipe.refine, labels=True, constants=constants)
-            refining = replace(chain, recipe=replace(recipe, refine=settings))
-            action = partial(refine, refining)
-            yield self._written(f"refine: AFI, {constants}", chain.folder("refine"), action)
-
-    def network_rows(self, recipe: Recipe) -> Iterator[Cost]:
-        """Pre-training, training, export and evaluation of one recipe."""
-        paired, contrast = self._pretraining(recipe)
-        yield from self._training_rows("pretrain", recipe, recipe.pretrain.trainer, paired, contrast)
-        labelled, classes = self._learning(recipe)
-        yield from self._training_rows("train", recipe, recipe.train.trainer, labelled, classes)
-        model = self.work / f"{recipe.name}.onnx"
-        cpu, wall = seconds(lambda: self._export(recipe, classes.network, model), self.rounds)
-        yield Cost(self.material.name, "export, each", recipe.network, cpu, wall, disk_bytes(model) / 1e6)
-        segmenter = Segmenter.load(model, "cpu", num_threads=1)
-        for name, refined in (("evaluate", False), ("evaluate, with AFI", True)):
-            yield self._row(name, partial(self._evaluate, recipe, segmenter, refined), recipe.network)
-
-    def _chain(self, recipe: Recipe) -> Chain:
-        material = self.material
-        return Chain(
-            recipe, self.work, material.open_source, material.dictionary, material.build_teacher, Shard(), device="cpu"
-        )
-
-    def _row(self, stage: str, action: Callable[[], object], network: str = "") -> Cost:
-        """Of an action on all scans."""
-        cpu, wall = seconds(action, self.rounds)
-        return Cost(self.material.name, stage, network, 1000 * cpu / self.count, 1000 * wall / self.count)
-
-    def _written(self, stage: str, folder: Path, action: Callable[[], object]) -> Cost:
-        """Of an action on all scans that writes a folder, which is emptied before."""
-
-        def run() -> None:
-            shutil.rmtree(folder, ignore_errors=True)
-            action()
-
-        row = self._row(stage, run)
-        return replace(row, disk_mb=sum(disk_bytes(folder / part) for part in PER_SAMPLE) / self.count / 1e3)
-
-    def _label(self, teacher: Teacher, folder: Path) -> None:
-        label_source(self.material.open_source(), teacher, folder, settings=QUIET)
-
-    def _pretraining(self, recipe: Recipe) -> tuple[PairedScans, ContrastObjective]:
-        settings, chain = recipe.pretrain, self._chain(recipe)
-        files = lifted_files(chain.folder("lift"))
-        examples = PairedScans(
-            *files, recipe.grid.build(), recipe.point_features, settings.augmentation, settings.pairs
-        )
-        texts = SegmentStore.open(chain.folder("label"), chain.dictionary).text_features
-        assert texts is not None
-        groups = torch.from_numpy(chain.dictionary.text_group.astype(np.int64))
-        network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), texts.shape[1])
-        loss = ContrastLoss(settings.contrast, torch.from_numpy(texts), groups)
-        return examples, ContrastObjective(network, loss, settings.negatives)
-
-    def _learning(self, recipe: Recipe) -> tuple[LabelledScans, LabelObjective]:
-        settings, num_classes = recipe.train, len(recipe.load_label_space())
-        files, _ = lifted_files(self._chain(recipe).folder("lift"))
-        examples = LabelledScans(
-            files, recipe.grid.build(), recipe.point_features, num_classes, recipe.uses_color, settings.augmentation
-        )
-        network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), num_classes)
-        weights = examples.class_weights(settings.loss.rare_class_power)
-        return examples, LabelObjective(network, settings.loss, weights)
-
-    def _training_rows(
-        self, stage: str, recipe: Recipe, config: TrainerConfig, examples: Any, objective: Objective
-    ) -> Iterator[Cost]:
-        """Of one scan each; the update of the weights is shared by the batch of the recipe."""
-        name, network = self.material.name, objective.network
-        rng, levels = np.random.default_rng(0), network.config.num_levels
-        cpu, wall = seconds(lambda: [examples.make_batch([i], levels, rng) for i in range(self.count)], self.rounds)
-        per = 1000 / self.count
-        yield Cost(name, f"{stage}: make batch", recipe.network, per * cpu, per * wall)
-        optimizer = config.optimizer.build(network)
-        batch = examples.make_batch([0], levels, rng)
-
-        def learn() -> None:
-            optimizer.zero_grad()
-            objective.loss(batch)[0].backward()
-
-        passes, update = seconds(learn, self.rounds), seconds(optimizer.step, self.rounds)
-        cpu, wall = (1000 * (p + u / config.batch_size) for p, u in zip(passes, update, strict=True))
-        yield Cost(name, f"{stage}: step", recipe.network, cpu, wall)
-
-    def _export(self, recipe: Recipe, network: MinkUNet, path: Path) -> None:
-        description = StudentDescription(
-            name=recipe.name,
-            label_space=recipe.load_label_space(),
-            grid=recipe.grid.build(),
-            point_features=recipe.point_features,
-            num_levels=network.config.num_levels,
-            recipe=recipe.to_dict(),
-            provenance={},
-        )
-        export_student(network.eval(), description, path)
-
-    def _evaluate(self, recipe: Recipe, segmenter: Segmenter, refined: bool) -> None:
-        space, constants = recipe.load_label_space(), recipe.refine.afi()
-        source, student = self.material.open_truth(), StudentLabels(segmenter)
-        rows: dict[str, Any] = {"student": student}
-        if refined:
-            rows["student + AFI"] = lambda sample: refine_afi(sample.cloud.points, student(sample), space, constants)
-        evaluate_all((source.load_sample(i) for i in range(self.count)), rows, space)
+def busy_seconds() -> float | None:
+    """Of all processors together since the start of the machine; None where the system does not say."""
+    try:
+        user, nice, system, _idle, _wait, interrupts, soft, *_ = map(int, _STAT.read_text().split("\n")[0].split()[1:])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
-def describe_scans(material: Material, lifted: Path) -> dict[str, Any]:
-    """Means over the scans of a material: what its costs depend on."""
-    source = material.open_source()
-    samples = [source.load_sample(i) for i in range(len(source))]
-    scans, pairs = lifted_files(lifted)
-    labelled = [float((np.load(path)["class_id"] != IGNORE_ID).mean()) for path in scans]
-    stored = [np.load(path) for path in pairs]
-    return {
-        "source": material.name,
-        "scans": len(samples),
-        "points": float(np.mean([len(s.cloud) for s in samples])),
-        "images": float(np.mean([len(s.images) for s in samples])),
-        "image_size": [samples[0].images[0].camera.width, samples[0].images[0].camera.height],
-        "labelled_points": float(np.mean(labelled)),
-        "pairs": float(np.mean([len(p["point"]) for p in stored])),
-        "segments": float(np.mean([len(p["text_id"]) for p in stored])),
-        "feature_numbers": int(stored[0]["features"].shape[1]),
-    }
+class Measured:
+    """The rows so far, on the disk: what a run that is cut into pieces goes on with."""
+
+    def __init__(self, folder: Path, asked: dict[str, Any]) -> None:
+        """Opens or begins a run.
+
+        Raises:
+            SystemExit: the folder is of another one.
+        """
+        self._path = folder / STATE
+        self.rows: list[dict[str, Any]] = []
+        self.scans: list[dict[str, Any]] = []
+        self._asked = asked
+        if self._path.exists():
+            content = json.loads(self._path.read_text())
+            if content["asked"] != asked:
+                raise SystemExit(f"{folder} holds a run with {content['asked']}, not {asked}; choose another folder")
+            self.rows, self.scans = content["rows"], content["scans"]
+
+    def find(self, key: tuple[str, str, str]) -> dict[str, Any] | None:
+        """The row of this source, stage and network."""
+        return next((row for row in self.rows if (row["source"], row["stage"], row["network"]) == key), None)
+
+    def add(self, row: Cost) -> None:
+        """Keeps a row; of two for the same, the one beside which others did less."""
+        before, new = self.find((row.source, row.stage, row.network)), asdict(row)
+        if before is None:
+            self.rows.append(new)
+        elif (new["others"] or 0) < (before["others"] or 0):
+            self.rows[self.rows.index(before)] = new
+        self._save()
+
+    def describe(self, material: Material, lifted: Path) -> None:
+        """Keeps what is worth knowing of the scans of a material, once it is lifted."""
+        if all(each["source"] != material.name for each in self.scans):
+            self.scans.append(describe_scans(material, lifted))
+            self._save()
+
+    def _save(self) -> None:
+        write_json(self._path, {"asked": self._asked, "rows": self.rows, "scans": self.scans})
 
 
 def print_row(row: Cost) -> None:
     """One line."""
-    disk = "" if row.disk_mb is None else f"{row.disk_mb:10,.1f}"
-    print(f"{row.source:26} {row.stage:24} {row.network:12} {row.cpu_s:9,.1f} {row.wall_s:9,.1f} {disk}", flush=True)
-
-
-def write(path: Path, rounds: int, scans: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-    """Writes the figures; rows of other sources, stages and networks that the file holds already stay."""
-    machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": 1}
-    old = json.loads(path.read_text()) if path.exists() else {"scans": [], "rows": []}
-    measured = {(row["source"], row["stage"], row["network"]) for row in rows}
-    kept = [row for row in old["rows"] if (row["source"], row["stage"], row["network"]) not in measured]
-    described = {each["source"] for each in scans}
-    content = {
-        **machine,
-        "torch": torch.__version__,
-        "rounds": rounds,
-        "scans": [each for each in old["scans"] if each["source"] not in described] + scans,
-        "rows": kept + rows,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    disk = "" if row.disk_mb is None else f"{row.disk_mb:,.1f}"
+    times = f"{row.cpu_s:9,.1f} {row.cpu_s_median:9,.1f} {row.wall_s:9,.1f}"
+    others = "?" if row.others is None else f"{row.others:.2f}"
+    print(f"{row.source:26} {row.stage:24} {row.network:12} {times} {disk:>10} {others:>7}", flush=True)
 
 
 def materials(options: argparse.Namespace, folder: Path) -> Iterator[Material]:
@@ -280,8 +185,52 @@ def materials(options: argparse.Namespace, folder: Path) -> Iterator[Material]:
         yield real_material(options.source, options.teacher, parse_changes(options.set), options.scans)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table and writes the JSON."""
+def run(options: argparse.Namespace, folder: Path) -> Measured | None:
+    """Measures what is not measured yet; None where time ran out before."""
+    begin = time.perf_counter()
+    recipes = [Recipe.load(recipe_path(name)) for name in options.recipes]
+    asked = {name: str(getattr(options, name)) for name in ("recipes", "lidar", "source", "teacher", "set", "scans")}
+    found = Measured(folder, asked)
+    for number, material in enumerate(materials(options, folder)):
+        place = folder / str(number)
+        data = DataStages(material, place, recipes[0])
+        networks = [NetworkStages(material, place, recipe) for recipe in recipes]
+        for work in chain.from_iterable((data.works(), *(stages.works() for stages in networks))):
+            if is_settled(found.find(work.key), options.again):
+                continue
+            if options.seconds and time.perf_counter() - begin > options.seconds:
+                print(f"{len(found.rows)} rows are measured, {work.stage} is next: run the same command again")
+                return None
+            row = measure(work, options.rounds)
+            found.add(row)
+            print_row(row)
+        found.describe(material, data.chain.folder("lift"))
+    return found
+
+
+def is_settled(row: dict[str, Any] | None, again: float | None) -> bool:
+    """Whether a row needs no measurement: it is there, and other work has not disturbed it more than is borne."""
+    return row is not None and (again is None or row["others"] is None or row["others"] <= again)
+
+
+def write(path: Path, options: argparse.Namespace, found: Measured) -> None:
+    """Writes what was measured, and on what."""
+    content = {
+        "machine": describe_machine(),
+        "threads": 1,
+        "torch": torch.__version__,
+        "backend": f"{BACKEND}; on a CPU: compiled",
+        "least_rounds": options.rounds,
+        "figures": FIGURES,
+        "scans": found.scans,
+        "rows": found.rows,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=["synthetic_afov", "afov"], help="names or YAML files")
     parser.add_argument("--lidar", choices=("spinning32", "spinning64", "none"), default="spinning32")
@@ -290,29 +239,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--teacher", type=Path, default=Path("config/teachers/cityscapes_masks.yaml"), help="of --source"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the teacher")
-    parser.add_argument("--scans", type=int, default=2, help="per source")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--scans", type=positive, default=2, help="per source (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, default=5, help="at least (default: %(default)s)")
+    parser.add_argument("--work", type=Path, help="keep what is measured here, and go on with it")
+    parser.add_argument("--seconds", type=float, help="begin no row after so many; needs --work")
+    parser.add_argument(
+        "--again",
+        type=float,
+        metavar="PROCESSORS",
+        help="measure rows anew beside which others kept more than so many busy",
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file when all are measured")
     options = parser.parse_args(arguments)
+    if options.work is None and (options.seconds or options.again is not None):
+        parser.error("--seconds and --again need --work, to go on from")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table and writes the JSON."""
+    options = parse(arguments)
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    recipes = [Recipe.load(recipe_path(name)) for name in options.recipes]
-    rows: list[Cost] = []
-    about: list[dict[str, Any]] = []
-    print(f"{'per 1,000 scans':51} {'network':12} {'CPU s':>9} {'wall s':>9} {'disk MB':>10}")
+    columns = f"{'CPU s':>9} {'median':>9} {'wall s':>9} {'disk MB':>10} {'others':>7}"
+    print(f"{'per 1,000 scans':51} {'network':12} {columns}")
     with tempfile.TemporaryDirectory() as temporary:
-        for number, material in enumerate(materials(options, Path(temporary))):
-            costs = StageCosts(material, Path(temporary) / str(number), options.rounds)
-            for row in costs.data_rows(recipes[0]):
-                rows.append(row)
-                print_row(row)
-            about.append(describe_scans(material, costs.work / "lift"))
-            for recipe in recipes:
-                for row in costs.network_rows(recipe):
-                    rows.append(row)
-                    print_row(row)
-    if options.json:
-        write(options.json, options.rounds, about, [asdict(row) for row in rows])
+        found = run(options, options.work or Path(temporary))
+    if found is not None and options.json:
+        write(options.json, options, found)
 
 
 if __name__ == "__main__":

@@ -55,9 +55,10 @@ class Material:
 
 
 def synthetic_material(folder: Path, lidar: str, scans: int) -> Material:
-    """Renders a drive that no student learns from; the simulated teacher looks at it."""
+    """Renders a drive that no student learns from, unless it is there; the simulated teacher looks at it."""
     config = DriveConfig(HELD_OUT_SEEDS[lidar][0], lidar, scans, SCAN_STRIDE)
-    write_drive(SyntheticDrive(config), folder / lidar)
+    if not (folder / lidar / "drive.json").exists():
+        write_drive(SyntheticDrive(config), folder / lidar)
     drives = RenderedDrives([folder / lidar])
     space = LabelSpace.load(LABEL_SPACES / "nuscenes16.yaml")
     dictionary = ClassDictionary.load(DICTIONARIES / "nuscenes.yaml", space)
