@@ -30,6 +30,7 @@ STAGES = {
 }
 
 
+ROOT = Path(__file__).resolve().parents[1]
 SHORT = ["--scans", "1", "--rounds", "1", "--recipes", "synthetic_afov"]
 
 
@@ -144,3 +145,41 @@ def test_disturbed_rows_are_measured_again_and_the_quieter_one_is_kept(tmp_path:
         assert stage_costs.is_settled(again.find(key), None)
         assert stage_costs.is_settled(again.find(key), 0.2) == (kept == 6.0)
     assert stage_costs.is_settled({"others": None}, 0.0)
+
+
+def hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h"
+
+
+def test_the_estimate_for_nuscenes_follows_from_the_measurement() -> None:
+    """Lines of docs/afov.md that are derived from the keyframe of nuScenes, and their sums."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "stage_costs.json").read_text())
+    rows = {(row["stage"], row["network"]): row for row in measured["rows"] if row["source"] == "scene-0061_first"}
+    assert max(row["others"] for row in measured["rows"]) < 0.3
+
+    def seconds(stage: str, network: str = "") -> float:
+        return rows[stage, network]["cpu_s"] / 1000
+
+    large, scans, passes, trained, judged = "minkunet34c", 28_130, 28_130 * 40, 28_130 * 5, 6_019
+    label, lift, batch = seconds("label: precomputed"), seconds("lift"), seconds("pretrain: make batch", large)
+    tmp, train, evaluate = (seconds(s, large) for s in ("pretrain: step", "train: step", "evaluate, with AFI"))
+    one = [scans * 6 * 1.53 / 10 / 3600, scans * lift / 8 / 3600, judged * evaluate / 3600]
+    eight = [one[0] / 8, *one[1:]]
+    low, high, low_8, high_8 = (
+        sum(round(each, 1) for each in (*parts, *more))
+        for parts, more in ((one, (24, 1)), (one, (373, 3)), (eight, (6, 0.1)), (eight, (93, 0.4)))
+    )
+    page = (ROOT / "docs" / "afov.md").read_text()
+    for line in (
+        f"{scans:,} x {label:.3f} s, most of it beside the GPU | {hours(scans * label)} | {hours(scans * label / 8)} |",
+        f"| {scans:,} x {lift:.3f} s / 8 | {hours(scans * lift / 8)} | {hours(scans * lift / 8)} |",
+        f"| {passes:,} x {batch:.3f} s, beside the GPU: hidden as long as that takes more than {1000 * batch:.0f} ms "
+        f"per scan | {hours(passes * batch)} | {hours(passes * batch / 4)} on 4 |",
+        f"| {judged:,} x {evaluate:.3f} s | {hours(judged * evaluate)} | {hours(judged * evaluate)} |",
+        f"| **{low:.0f} to {high:.0f} h** | **{low_8:.0f} to {high_8:.0f} h** |",
+        f"| TMP {passes:,} x {tmp:.2f} s = {passes * tmp / 3600:.0f} h, training {trained:,} x {train:.2f} s = "
+        f"{trained * train / 3600:.0f} h | do not |",
+        f"| {scans / 1000} x {rows['label: precomputed', '']['disk_mb']:.0f} MB |",
+        f"| {scans / 1000} x {rows['lift', '']['disk_mb']:,.0f} MB |",
+    ):
+        assert line in page, line
