@@ -47,9 +47,9 @@ def fingerprint_files(paths: Iterable[Path], root: Path | None = None) -> str:
 
 
 def fingerprint_contents(*paths: Path) -> str:
-    """Of the whole content of a few small files, in order; "none" if none of them is there."""
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing" for path in paths]
-    if all(digest == "missing" for digest in digests):
+    """Of the whole content of a few small files, in order; "none" if none of them can be read."""
+    digests = [_content(path) for path in paths]
+    if not any(digests):
         return "none"
     return hashlib.sha256("\0".join(digests).encode()).hexdigest()[:DIGITS]
 
@@ -70,6 +70,13 @@ def spread(values: Sequence[T], count: int) -> list[T]:
     if len(values) <= count:
         return list(values)
     return [values[i] for i in np.linspace(0, len(values) - 1, count).round().astype(int)]
+
+
+def _content(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # whoever needs it will say so
+        return ""
 
 
 def _probe(path: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 from ov_seg_ros import __version__
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
-from training.config import LABEL_SPACES, parse_settings, plain
+from training.config import LABEL_SPACES, parse_settings
 from training.dictionary import DICTIONARIES, ClassDictionary
 from training.fingerprint import fingerprint_files
 from training.strict_yaml import read_yaml
@@ -111,8 +112,8 @@ class TeacherChoice:
             "version": __version__,
             "kind": self.kind,
             "dictionary": self.load_dictionary().hash,
-            "settings": plain(self.settings),
-            "files": {key: fingerprint_files(_files(place)) for key, place in places.items() if place.exists()},
+            "settings": json.loads(json.dumps(self.settings, default=str)),  # YAML knows dates, too
+            "files": {key: fingerprint_files(files) for key, place in places.items() if (files := _files(place))},
         }
 
     def build(self) -> Teacher:
@@ -130,5 +131,8 @@ class TeacherChoice:
 
 
 def _files(place: Path) -> list[Path]:
-    """A file, or those that lie directly in a folder."""
-    return [place] if place.is_file() else [path for path in place.iterdir() if path.is_file()]
+    """A file, or those that lie directly in a folder; none for what is no place at all."""
+    try:
+        return [place] if place.is_file() else [path for path in place.iterdir() if path.is_file()]
+    except (OSError, ValueError):
+        return []

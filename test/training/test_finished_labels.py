@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -177,3 +178,6 @@ def test_what_a_teacher_is_built_from_is_known_without_it(tmp_path):
     assert [a["files"] != b["files"] for a, b in zip(found, again, strict=True)] == [True, True, False, True]
     assert [a["settings"] == b["settings"] for a, b in zip(found, again, strict=True)] == [True] * 4
     assert found[0]["dictionary"] != DICTIONARY.hash
+    odd = {"stem": "x" * 5000, "checkpoint": "a" + chr(0), "device": date(2026, 1, 1)}
+    about = TeacherChoice.load(TEACHERS / "san.yaml", odd).describe()
+    assert (about["files"], json.loads(json.dumps(about))) == ({}, about)
