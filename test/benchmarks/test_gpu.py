@@ -63,3 +63,12 @@ def test_rows_tell_how_many_labels_stay() -> None:
 def test_a_run_on_a_gpu(small_cloud: PointCloud, tmp_path: Path) -> None:
     options = BenchOptions(Path("x.onnx"), (as_scan("random 32", small_cloud),), quick=True, scratch=tmp_path)
     assert gpu.contest(options).measures["gpu_32_p99_ms"] > 0
+
+
+@pytest.mark.skipif(gpu.torch.cuda.is_available(), reason="there is a GPU")
+def test_tiles_are_not_timed_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import gpu_tiles
+
+    with pytest.raises(SystemExit):
+        gpu_tiles.main([])
+    assert "timed on an NVIDIA GPU, and torch sees none" in capsys.readouterr().err
