@@ -51,8 +51,8 @@ class Kind:
     @classmethod
     def of(cls, layer: Layer) -> Kind:
         """What a layer is like."""
-        widths = (0 if factor is None else factor.columns for factor in (layer.gathered, layer.plain))
-        return cls(layer.table, *widths, len(layer.bias), layer.residual is not None, layer.relu)
+        c_in, c_plain = (0 if factor is None else factor.columns for factor in (layer.gathered, layer.plain))
+        return cls(layer.table, c_in, c_plain, len(layer.bias), layer.residual is not None, layer.relu)
 
     def weights(self) -> ConvolutionWeights:
         """Random matrices."""
@@ -76,7 +76,8 @@ def run_once(kind: Kind, shape: TileShape, table: RowTable, repeat: int = 0) -> 
     from ov_seg_ros.gpu.convolution import convolve
     from ov_seg_ros.gpu.tile_table import empty_tile_table, fill_tile_table
 
-    tiles = empty_tile_table(*table.rows.shape, shape.block_m, table.rows.device)
+    capacity, positions = table.rows.shape
+    tiles = empty_tile_table(capacity, positions, shape.block_m, table.rows.device)
     fill_tile_table(tiles, table)
     weights, operands = kind.weights(), kind.operands(len(table.rows))
     convolve(weights, operands, tiles, shape)
