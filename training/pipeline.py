@@ -42,8 +42,9 @@ from training.learning_stages import (
 from training.lift_stage import LiftJob, lift_source, lifted_files
 from training.progress import silent
 from training.recipe import LearnSettings
-from training.sample_journal import read_journals
+from training.sample_journal import JournalEntry, list_skipped, read_journals
 from training.sources.protocol import Source
+from training.sources.reading import read_sample
 from training.stage_folder import STAGE_FILE, StageFolder, plain_settings
 from training.student.examples import LabelledScan
 from training.student.trainer import Trainer
@@ -192,11 +193,11 @@ def export(chain: Chain, stage: StageFolder, trainer: Trainer, path: Path) -> No
 
 def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
     """Scores a student on the ground truth of the source, before and after AFI, and the lifted labels where these are
-    of the same source; writes tables, plots and JSON.
+    of the same source; writes tables, plots and JSON. Corrupt samples are part of no score and listed beside these.
 
     Raises:
         ModelError: there is no such student.
-        InputError: the source has no ground truth in the student's label space.
+        InputError: the source has no ground truth in the student's label space, or too many samples are corrupt.
     """
     segmenter = Segmenter.load(model)
     space = segmenter.description.label_space
@@ -209,8 +210,10 @@ def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
     if chain.recipe.refine.predictions:
         constants = chain.recipe.refine.afi()
         rows["student + AFI"] = lambda sample: refine_afi(sample.cloud.points, student(sample), space, constants)
-    results = evaluate_all(_samples(chain), rows, space)
+    skipped: list[JournalEntry] = []
+    results = evaluate_all(_samples(chain, skipped), rows, space)
     write_evaluation(out, results)
+    list_skipped(out, skipped)
     return results
 
 
@@ -274,10 +277,21 @@ def _start(chain: Chain, settings: LearnSettings) -> tuple[Path | None, dict[str
     return stage.path / CHECKPOINT, {start: stage.hash}
 
 
-def _samples(chain: Chain) -> Iterator[Sample]:
-    source = chain.open_source()
+def _samples(chain: Chain, skipped: list[JournalEntry]) -> Iterator[Sample]:
+    """Those that can be read; the others are added to ``skipped``."""
+    source, tolerance = chain.open_source(), LabellingSettings()
     for index in range(len(source)):
-        yield source.load_sample(index)
+        try:
+            sample = read_sample(source, index)
+        except InputError as error:
+            skipped.append(JournalEntry(index, "", error=str(error)))
+            if len(skipped) == len(source) or not tolerance.allows(len(skipped), index + 1):
+                raise InputError(
+                    f"{len(skipped)} of {index + 1} samples of source {source.name} cannot be read, too many for a "
+                    f"score; copy them again. One of them: {error}"
+                ) from error
+        else:
+            yield sample
         chain.progress("evaluate", index + 1, len(source))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -104,16 +104,25 @@ def write_skipped(folder: Path) -> list[JournalEntry]:
     Raises:
         StorageFullError: the disk is full.
     """
-    path = folder / SKIPPED_FILE
     while True:
         skipped = _skipped(read_journals(folder).values())
-        if skipped:
-            rows = [{"index": e.index, "key": e.key, "error": e.error} for e in skipped]
-            write_json(path, rows, shared=True)
-        else:
-            path.unlink(missing_ok=True)
+        list_skipped(folder, skipped)
         if _skipped(read_journals(folder).values()) == skipped:
             return skipped
+
+
+def list_skipped(folder: Path, skipped: Sequence[JournalEntry]) -> None:
+    """Writes ``skipped.json``, or removes it where nothing was skipped.
+
+    Raises:
+        StorageFullError: the disk is full.
+    """
+    path = folder / SKIPPED_FILE
+    if skipped:
+        rows = [{"index": e.index, "key": e.key, "error": e.error} for e in skipped]
+        write_json(path, rows, shared=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _skipped(entries: Iterable[JournalEntry]) -> list[JournalEntry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from finished_chain import copy_of, run_everything
 from tiny_chain import (
+    POINTS,
     RECIPE,
     RowTeacher,
     TinySource,
@@ -19,6 +21,7 @@ from tiny_chain import (
 )
 
 from ov_seg_ros.core.errors import InputError, ModelError
+from training import pipeline
 from training.learning_stages import CHECKPOINT, LearningJob, run_learning
 from training.pipeline import (
     evaluate,
@@ -199,3 +202,27 @@ def test_results_of_an_older_version_are_refused_with_the_remedy(tmp_path, expor
         InputError, match=r"label was made with settings\.source\.about\.blind = not set.*delete the fol"
     ):
         label(chain)
+
+
+def test_a_corrupt_sample_is_part_of_no_score(run, tmp_path, monkeypatch):
+    """It ends no evaluation, which comes after hours, and is listed beside the scores."""
+    monkeypatch.setattr(pipeline, "write_evaluation", partial(pipeline.write_evaluation, with_plots=False))
+    chain = replace(run.chain, open_source=partial(TinySource, 4, corrupt=frozenset({1})))
+    scores = evaluate(chain, run.model, tmp_path)
+    assert scores["student"].whole.points == 3 * (POINTS - 1)
+    assert json.loads((tmp_path / "skipped.json").read_text()) == [
+        {"index": 1, "key": "", "error": "scan 1 is cut off"}
+    ]
+    assert evaluate(run.chain, run.model, tmp_path)["student"].whole.points == 4 * (POINTS - 1)
+    assert not (tmp_path / "skipped.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "corrupt", "message"),
+    [(9, {0, 2, 4}, "3 of 5 samples of source tiny .*scan 4"), (2, {0, 1}, "2 of 2 samples of source tiny .*scan 1")],
+)
+def test_too_many_corrupt_samples_make_no_score(run, tmp_path, count, corrupt, message):
+    chain = replace(run.chain, open_source=partial(TinySource, count, corrupt=frozenset(corrupt)))
+    with pytest.raises(InputError, match=rf"{message} is cut off"):
+        evaluate(chain, run.model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

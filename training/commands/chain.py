@@ -202,6 +202,7 @@ def _evaluate(chain: Chain, options: argparse.Namespace) -> None:
     out = options.out or chain.folder("evaluation")
     _print_scores(evaluate(chain, _model(chain, options), out))
     print(f"tables, plots and JSON: {out}")
+    print_skipped(out)
 
 
 def _judged(chain: Chain, options: argparse.Namespace) -> Chain | None:
