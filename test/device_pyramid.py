@@ -28,7 +28,9 @@ def to_device(pyramid: Pyramid, capacities: Sequence[int], device: str = "cpu") 
         parents[stride.child, corner] = stride.parent
         down.append(row_table(children, capacities[i + 1], device))
         up.append(row_table(parents, capacities[i], device))
-    return DevicePyramid(tuple(t.count for t in neighbors), tuple(neighbors), tuple(down), tuple(up))
+    counts = tuple(table.count for table in neighbors)
+    overflowed = torch.zeros(1, dtype=torch.bool, device=device)
+    return DevicePyramid(counts, tuple(neighbors), tuple(down), tuple(up), overflowed)
 
 
 def row_table(rows: NDArray, capacity: int, device: str = "cpu") -> RowTable:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.point_features import (
     COLOR,
     GEOMETRY,
@@ -23,7 +22,7 @@ from ov_seg_ros.core.point_features import (
     uses_color,
 )
 from ov_seg_ros.core.voxels import VoxelGrid
-from ov_seg_ros.gpu.device_voxels import DeviceVoxels, check_tensor
+from ov_seg_ros.gpu.device_voxels import DeviceVoxels, check_capacities, check_tensor
 
 _SUM_BITS = 62
 """A sum of all points stays below 2**62."""
@@ -43,18 +42,25 @@ class FeatureBuilder:
     Args:
         grid: cells.
         names: F features out of GEOMETRY and COLOR of ``core.point_features``, in the order of the columns.
-        capacity: points and voxels a scan may have, at least 1.
+        capacity: points a scan may have, at least 1.
         device: where scans lie.
+        voxel_capacity: voxels there is room for, at least 1; None = as many as points.
 
     Raises:
-        ConfigError: a name is unknown or comes twice, or the capacity is not positive.
+        ConfigError: a name is unknown or comes twice, or a capacity is not positive.
     """
 
-    def __init__(self, grid: VoxelGrid, names: Sequence[str], capacity: int, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        grid: VoxelGrid,
+        names: Sequence[str],
+        capacity: int,
+        device: torch.device | str,
+        voxel_capacity: int | None = None,
+    ) -> None:
         check_names(names)
-        if capacity < 1:
-            raise ConfigError(f"features of a scan need room for at least 1 point, got a capacity of {capacity}")
         self._capacity = capacity
+        self._voxel_capacity = check_capacities(capacity, voxel_capacity)
         self._uses_color = uses_color(names)
         self._uses_intensity = "intensity" in names
         columns = GEOMETRY + COLOR if self._uses_color else GEOMETRY
@@ -68,7 +74,8 @@ class FeatureBuilder:
         chosen = None if tuple(names) == columns else [columns.index(name) for name in names]
         self._chosen = None if chosen is None else torch.tensor(chosen, dtype=torch.int32, device=device)
         self._row = torch.arange(capacity, dtype=torch.int32, device=device)
-        self._spare_row = torch.arange(capacity, dtype=torch.int64, device=device) % _SPARE_ROWS + capacity
+        self._spare_row = torch.arange(capacity, dtype=torch.int64, device=device) % _SPARE_ROWS
+        self._spare_row += self._voxel_capacity
         self._up_and_down = torch.tensor([1.0, -1.0], dtype=torch.float32, device=device)
         self._ranks = torch.tensor([0.95, 1.0], dtype=torch.float64, device=device)
         self._infinity = torch.tensor([math.inf], dtype=torch.float32, device=device)
@@ -87,7 +94,7 @@ class FeatureBuilder:
                 and padding; None = no colours at all. Not looked at when no feature wants colours.
 
         Returns:
-            (capacity, F) float32, rows from the number of voxels on 0.
+            (voxel_capacity, F) float32, rows from the number of voxels on 0.
 
         Raises:
             InputError: a tensor has another shape or type.
@@ -95,6 +102,7 @@ class FeatureBuilder:
         check_tensor("points", points, (self._capacity, 3), torch.float32)
         check_tensor("intensity", intensity, (self._capacity,), torch.float32)
         check_tensor("num_points", num_points, (1,), torch.int32)
+        check_tensor("voxels.coords", voxels.coords, (self._voxel_capacity, 3), torch.int32)
         values = self._values(points, voxels.cells)
         if self._uses_intensity:
             self._normalize(intensity, num_points, out=values[:, _INTENSITY])
@@ -123,11 +131,11 @@ class FeatureBuilder:
         torch.clamp(clean / positive.amin(dim=0, keepdim=True), 0, INTENSITY_CAP, out=out)  # by infinity: 0
 
     def _means(self, values: Tensor, into: Tensor) -> Tensor:
-        """(capacity, columns) float32 means of the rows ``into``, and the feature of the count in its column."""
+        """(voxel_capacity, columns) float32 means of the rows ``into``, and the feature of the count in its column."""
         fixed = (values * self._scales).to(torch.int64)
-        size = (self._capacity + _SPARE_ROWS, self._num_columns)
+        size = (self._voxel_capacity + _SPARE_ROWS, self._num_columns)
         sums = torch.zeros(size, dtype=torch.int64, device=values.device).index_add_(0, into, fixed)
-        sums = sums[: self._capacity]
+        sums = sums[: self._voxel_capacity]
         means = torch.div(sums, sums[:, _COUNT : _COUNT + 1].clamp(min=1)).mul_(self._units)
         if self._uses_color:
             colored = sums[:, _VALID:].clamp(min=1)
@@ -136,11 +144,12 @@ class FeatureBuilder:
         return means
 
     def _extent(self, z: Tensor, into: Tensor) -> Tensor:
-        """(capacity,) float32 highest minus lowest z of the rows ``into``, -inf of rows without points."""
+        """(voxel_capacity,) float32 highest minus lowest z of the rows ``into``, -inf of rows without points."""
         ends = z[:, None] * self._up_and_down
-        highest = torch.full((self._capacity + _SPARE_ROWS, 2), -math.inf, dtype=torch.float32, device=z.device)
+        size = (self._voxel_capacity + _SPARE_ROWS, 2)
+        highest = torch.full(size, -math.inf, dtype=torch.float32, device=z.device)
         highest.scatter_reduce_(0, into[:, None].expand(-1, 2), ends, "amax")
-        return torch.add(highest[: self._capacity, 0], highest[: self._capacity, 1])
+        return torch.add(highest[: self._voxel_capacity, 0], highest[: self._voxel_capacity, 1])
 
 
 def _write_color(color: Tensor | None, out: Tensor) -> None:

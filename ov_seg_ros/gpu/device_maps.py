@@ -1,13 +1,14 @@
 """Neighbour tables of a sparse U-Net, made on a GPU: the counterpart of ``core.pyramid.build_pyramid``.
 
-All levels are made at once, from the finest voxels: level l of the pyramid is the set of cells coords >> l. That takes
-a fifth of the launches of going from level to level, and moves as many bytes, because the host cannot know how many
-voxels a coarse level has. A row is found by a binary search in the sorted keys of its level.
+All levels are made at once, from the finest voxels: level l of the pyramid is the set of cells coords >> l. Keys, and
+the rows of all tables of a kind, lie in one array, level behind level, each with room of its own: a launch serves all
+levels, and little is moved that no scan needs. A row is found by a binary search in the sorted keys.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.pyramid import kernel_offset
 from ov_seg_ros.gpu.device_tables import DevicePyramid, RowTable
-from ov_seg_ros.gpu.device_voxels import KeyLayout, check_tensor, distinct_keys, key_type
+from ov_seg_ros.gpu.device_voxels import KeyLayout, KeySegments, check_tensor, key_type
 
 _NUM_NEIGHBORS = 27
 _NUM_CORNERS = 8
@@ -26,41 +27,37 @@ _MAX_LEVELS = 16
 class PyramidBuilder:
     """Makes the tables of one network for scan after scan.
 
-    Levels are as large as the finest one: in the worst case no two voxels share a cell of any level.
-
     Args:
         shape: cells per axis of the grid, ``VoxelGrid.shape``.
-        num_levels: resolutions including the finest, 5 for a MinkUNet.
-        capacity: voxels the finest level may have, at least 1.
+        capacities: voxels that each level has room for, finest first; each at least 1, best a multiple of 4: then all
+            tables begin at multiples of 16 bytes.
         device: where voxels lie.
 
     Raises:
-        ConfigError: a number is not positive, or there are more than 16 levels.
+        ConfigError: a capacity is not positive, or there is none or more than 16.
     """
 
-    def __init__(self, shape: tuple[int, int, int], num_levels: int, capacity: int, device: torch.device | str) -> None:
-        if min(num_levels, capacity) < 1 or num_levels > _MAX_LEVELS:
+    def __init__(self, shape: tuple[int, int, int], capacities: Sequence[int], device: torch.device | str) -> None:
+        if min(capacities, default=0) < 1 or len(capacities) > _MAX_LEVELS:
             raise ConfigError(
-                f"a pyramid needs 1 to {_MAX_LEVELS} levels and room for at least 1 voxel, "
-                f"got num_levels {num_levels} and a capacity of {capacity}"
+                f"a pyramid needs 1 to {_MAX_LEVELS} levels, each with room for at least 1 voxel, "
+                f"got capacities of {list(capacities)}"
             )
+        num_levels = len(capacities)
         layouts = _level_layouts(shape, num_levels)
-        self._last_key = layouts[-1].none
-        dtype = key_type(self._last_key + 2 * layouts[0].reach)
-        self._capacity = capacity
-        strides = torch.tensor([layout.strides for layout in layouts], dtype=dtype)[:, None]  # (L, 1, 3)
-        offsets = torch.tensor([kernel_offset(k) for k in range(_NUM_NEIGHBORS)], dtype=dtype)  # (27, 3)
-        self._strides = strides.to(device)
-        self._steps = (strides * offsets).sum(dim=2, dtype=dtype)[:, :, None].to(device)  # (L, 27, 1)
-        self._first_keys = torch.tensor([[[0, 0, layout.first]] for layout in layouts], dtype=dtype, device=device)
-        self._no_key = torch.tensor([[layout.none] for layout in layouts], dtype=dtype, device=device)  # (L, 1)
-        self._no_query = torch.tensor([-layouts[0].reach - 1], dtype=dtype, device=device)
-        self._no_row = torch.tensor([-1], dtype=torch.int32, device=device)
-        self._row = torch.arange(capacity, dtype=torch.int32, device=device)
+        none = [layout.none for layout in layouts]
+        dtype = key_type(none[-1] + 2 * layouts[0].reach)
+        self._capacity = capacities[0]
+        self._room = torch.tensor(capacities, dtype=torch.int32, device=device)
+        self._row = torch.arange(self._capacity, dtype=torch.int32, device=device)
         self._halvings = torch.arange(num_levels, dtype=torch.int32, device=device)[:, None, None]
-        self._corner_weights = torch.tensor([4, 2, 1], dtype=torch.int32, device=device)
-        self._neighbor_order = _RowOrder((num_levels,), _NUM_NEIGHBORS, torch.int32, capacity, device)
-        self._corner_order = _RowOrder((2, num_levels - 1), _NUM_CORNERS, torch.int16, capacity, device)
+        self._strides = torch.tensor([[layout.strides] for layout in layouts], dtype=dtype, device=device)  # (L, 1, 3)
+        self._first_keys = torch.tensor([[[0, 0, layout.first]] for layout in layouts], dtype=dtype, device=device)
+        self._no_key = torch.tensor(none, dtype=dtype, device=device)[:, None]
+        self._first_rows = _first_rows(capacities).to(torch.int32).to(device)[:, None]
+        self._coarse_keys = KeySegments(capacities[1:], none[1:], dtype, device) if num_levels > 1 else None
+        self._neighbors = _NeighborSearch(layouts, capacities, dtype, device)
+        self._corners = _CornerTables(capacities, device) if num_levels > 1 else None
 
     def build(self, coords: Tensor, count: Tensor) -> DevicePyramid:
         """Makes all tables of a scan.
@@ -69,8 +66,10 @@ class PyramidBuilder:
         occupied positions, largest first, rows with the same mask in their order.
 
         Args:
-            coords: (capacity, 3) int32 distinct cells in lexicographic order, inside the grid; ``DeviceVoxels.coords``.
-            count: (1,) int32, cells that exist; the rows behind them may hold anything.
+            coords: (capacities[0], 3) int32 distinct cells in lexicographic order, inside the grid;
+                ``DeviceVoxels.coords``.
+            count: (1,) int32, cells that exist, more than capacities[0] where only the first ones are given; the rows
+                behind them may hold anything.
 
         Raises:
             InputError: a tensor has another shape or type.
@@ -78,104 +77,176 @@ class PyramidBuilder:
         check_tensor("coords", coords, (self._capacity, 3), torch.int32)
         check_tensor("count", count, (1,), torch.int32)
         cells = coords >> self._halvings  # (L, capacity, 3)
-        exists = self._row < count
         dtype = self._strides.dtype
         key = torch.addcmul(self._first_keys, cells.to(dtype), self._strides).sum(dim=2, dtype=dtype)
-        key = torch.where(exists, key, self._no_key)  # (L, capacity), a range of numbers per level
-        keys = distinct_keys(key, self._last_key)  # (L, capacity + 1)
-        counts = torch.searchsorted(keys, self._no_key, out_int32=True).unbind(0)
-        neighbors = self._neighbors(keys)
-        if len(counts) == 1:
-            return DevicePyramid(counts, _tables(*neighbors, counts), (), ())
-        row = torch.searchsorted(keys, key, out_int32=True)  # (L, capacity) row on each level, of every finest voxel
-        rows, order = self._strides_between(cells, row, exists)
-        down = _tables(rows[0], order[0], counts[1:])
-        return DevicePyramid(counts, _tables(*neighbors, counts), down, _tables(rows[1], order[1], counts[:-1]))
+        key = torch.where(self._row < count, key, self._no_key)  # (L, capacity), a range of numbers per level
+        keys, counts = self._sort(key, count)
+        overflowed = (counts > self._room).any(dim=0, keepdim=True)
+        count_of = counts.split(1)
+        neighbors = self._neighbors.tables(keys, count_of)
+        if self._corners is None:
+            return DevicePyramid(count_of, neighbors, (), (), overflowed)
+        slot = torch.searchsorted(keys, key, out_int32=True)  # (L, capacity) on each level, of every finest voxel
+        has_row = slot < torch.searchsorted(keys, self._no_key, out_int32=True)
+        down, up = self._corners.tables(cells, slot - self._first_rows, has_row, count_of)
+        return DevicePyramid(count_of, neighbors, down, up, overflowed)
 
-    def _neighbors(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Tables (L, capacity, 27) int32 and their order (L, capacity) of levels with these keys (L, capacity + 1).
+    def _sort(self, key: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct keys (R + 1,) of all R rows, level behind level, and the number (L,) that each level has."""
+        if self._coarse_keys is None:
+            return torch.cat((key[0], self._no_key[0])), count
+        coarse, coarse_counts = self._coarse_keys.fill(key[1:])
+        return torch.cat((key[0], coarse)), torch.cat((count, coarse_counts))  # the finest are sorted already
+
+
+class _NeighborSearch:
+    """Tables of what lies next to each voxel, of the R rows of all levels.
+
+    Args:
+        layouts: keys of each level.
+        capacities: rows of each level.
+        dtype: of keys.
+        device: where they lie.
+    """
+
+    def __init__(
+        self,
+        layouts: Sequence[KeyLayout],
+        capacities: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> None:
+        level = _owner_of_rows(capacities)
+        first_row = _first_rows(capacities)[level].to(torch.int32)[:, None]
+        strides = torch.tensor([[layout.strides] for layout in layouts], dtype=dtype)  # (L, 1, 3)
+        offsets = torch.tensor([kernel_offset(k) for k in range(_NUM_NEIGHBORS)], dtype=dtype)  # (27, 3)
+        self._capacities = list(capacities)
+        self._steps = (strides * offsets).sum(dim=2, dtype=dtype)[:, :, None].to(device)  # (L, 27, 1)
+        self._no_key = torch.tensor([layout.none for layout in layouts], dtype=dtype)[level].to(device)
+        self._no_query = torch.tensor([-layouts[0].reach - 1], dtype=dtype, device=device)
+        self._no_row = (first_row - 1).to(device)
+        self._first_coarse_row = first_row[capacities[0] :].to(device)
+        self._bits = (1 << torch.arange(0, _NUM_NEIGHBORS, 3, dtype=torch.int32))[:, None].to(device)
+        self._order = _RowOrder(capacities, _NUM_NEIGHBORS, torch.int32, device)
+
+    def tables(self, keys: Tensor, counts: Sequence[Tensor]) -> tuple[RowTable, ...]:
+        """One per level, from the sorted keys (R + 1,) of all.
 
         Searched position by position: voxels side by side have neighbours side by side, which saves memory traffic.
         """
-        levels, capacity = len(keys), self._capacity
-        own = torch.where(keys < self._no_key, keys, self._no_query)[:, None, :-1]
-        wanted = (own + self._steps).view(levels, -1)  # (L, 27 * capacity)
-        place = torch.searchsorted(keys, wanted, out_int32=True)
-        there = torch.empty_like(wanted)
-        for level in range(levels):  # torch.gather would do it at once, but reads indices of twice the size
-            torch.index_select(keys[level], 0, place[level], out=there[level])
-        found = (there == wanted).view(levels, _NUM_NEIGHBORS, capacity)
-        place = place.view(levels, _NUM_NEIGHBORS, capacity)
-        rows = torch.empty((levels, capacity, _NUM_NEIGHBORS), dtype=torch.int32, device=keys.device)
-        torch.where(found.transpose(1, 2), place.transpose(1, 2), self._no_row, out=rows)
-        return rows, self._neighbor_order.of(found, dim=1)
+        own = torch.where(keys[:-1] < self._no_key, keys[:-1], self._no_query)
+        wanted = torch.empty((_NUM_NEIGHBORS, len(own)), dtype=keys.dtype, device=keys.device)
+        parts = zip(own.split(self._capacities), self._steps, wanted.split(self._capacities, dim=1), strict=True)
+        for part, steps, out in parts:  # the steps of every single row would be as much to read as is written
+            torch.add(part, steps, out=out)
+        slot = torch.searchsorted(keys, wanted, out_int32=True)
+        found = keys.index_select(0, slot.view(-1)).view(slot.shape) == wanted
+        rows = torch.empty((len(own), _NUM_NEIGHBORS), dtype=torch.int32, device=keys.device)
+        torch.where(found.t(), slot.t(), self._no_row, out=rows)
+        rows[self._capacities[0] :].sub_(self._first_coarse_row)  # from slots among all keys to rows of a level
+        return _tables(rows, self._order.of(self._mask(found)), self._capacities, counts)
 
-    def _strides_between(self, cells: Tensor, row: Tensor, exists: Tensor) -> tuple[Tensor, Tensor]:
-        """Tables (2, L - 1, capacity, 8) int32, down and up, and their order (2, L - 1, capacity).
+    def _mask(self, found: Tensor) -> Tensor:
+        """(R,) int32, bit k from row k of (27, R) bool."""
+        low, middle, high = found.view(torch.uint8).view(_NUM_NEIGHBORS // 3, 3, -1).unbind(1)
+        three_bits = torch.add(low, middle, alpha=2).add_(high, alpha=4)  # a byte, to be added up as an int32 later
+        return (three_bits * self._bits).sum(dim=0, dtype=torch.int32)
+
+
+class _CornerTables:
+    """Tables between each level and the next coarser one, down and up.
+
+    Args:
+        capacities: rows of each level.
+        device: where they lie.
+    """
+
+    def __init__(self, capacities: Sequence[int], device: torch.device | str) -> None:
+        self._capacities = [*capacities[1:], *capacities[:-1]]  # of the tables down, then of those up
+        self._first_rows = _first_rows(self._capacities).to(torch.int32).view(2, -1, 1).to(device)
+        self._outside = torch.tensor([sum(self._capacities)], dtype=torch.int32, device=device)
+        self._weights = torch.tensor([4, 2, 1], dtype=torch.int32, device=device)
+        self._bits = (1 << torch.arange(_NUM_CORNERS, dtype=torch.int16)).to(device)
+        self._order = _RowOrder(self._capacities, _NUM_CORNERS, torch.int16, device)
+
+    def tables(
+        self, cells: Tensor, row: Tensor, has_row: Tensor, counts: Sequence[Tensor]
+    ) -> tuple[tuple[RowTable, ...], tuple[RowTable, ...]]:
+        """Down and up, one per stride.
 
         Every finest voxel writes its ancestors of two levels into each other's rows. Those that share an ancestor
         write the same number into the same place.
 
         Args:
-            cells: (L, capacity, 3) int32 cell on each level of every finest voxel.
-            row: (L, capacity) int32 its row; of voxels that do not exist the first free one, which is to stay empty.
-            exists: (capacity,) bool.
+            cells: (L, V, 3) int32 cell on each level of each of V finest voxels.
+            row: (L, V) int32 its row there.
+            has_row: (L, V) bool, whether it has one.
+            counts: of each level.
         """
-        corner = ((cells[:-1] & 1) * self._corner_weights).sum(dim=2, dtype=torch.int64)  # (L - 1, capacity)
+        corner = ((cells[:-1] & 1) * self._weights).sum(dim=2, dtype=torch.int64)  # (L - 1, V)
         fine, coarse = row[:-1], row[1:]
-        place = torch.add(corner, torch.stack((coarse, fine)), alpha=_NUM_CORNERS)
-        source = torch.where(exists, torch.stack((fine, coarse)), self._no_row)
-        size = (2, len(fine), self._capacity * _NUM_CORNERS)
-        rows = torch.full(size, -1, dtype=torch.int32, device=row.device).scatter_(2, place, source)
-        rows = rows.view(2, len(fine), self._capacity, _NUM_CORNERS)
-        return rows, self._corner_order.of(rows >= 0, dim=3)
+        into = torch.stack((coarse, fine)).add_(self._first_rows)  # (2, L - 1, V)
+        into = torch.where(has_row[:-1] & has_row[1:], into, self._outside)
+        place = torch.add(corner, into, alpha=_NUM_CORNERS)
+        size = (sum(self._capacities) + 1, _NUM_CORNERS)  # the last row takes what belongs nowhere
+        rows = torch.full(size, -1, dtype=torch.int32, device=row.device)
+        rows.view(-1).scatter_(0, place.view(-1), torch.stack((fine, coarse)).view(-1))
+        rows = rows[:-1]
+        mask = ((rows >= 0) * self._bits).sum(dim=1, dtype=torch.int16)
+        tables = _tables(rows, self._order.of(mask), self._capacities, [*counts[1:], *counts[:-1]])
+        return tables[: len(fine)], tables[len(fine) :]
 
 
 class _RowOrder:
-    """Sorts the rows of several tables at once.
+    """Sorts the rows of tables that lie one behind the other, every table for itself.
 
     Args:
-        tables: shape of the array of tables, at most 16 of them for 27 positions.
+        capacities: rows of each table; at most 16 tables for 27 positions.
         num_positions: K.
         dtype: has room for K bits and the number of a table.
-        capacity: rows of a table.
         device: where tables lie.
     """
 
     def __init__(
-        self, tables: tuple[int, ...], num_positions: int, dtype: torch.dtype, capacity: int, device: torch.device | str
+        self, capacities: Sequence[int], num_positions: int, dtype: torch.dtype, device: torch.device | str
     ) -> None:
-        number = torch.arange(math.prod(tables)).view(*tables, 1)
-        self._later_tables = (number.flip(*range(len(tables))) << num_positions).to(dtype).to(device)
-        self._first_row = (number * capacity).to(device)
-        self._bits = (1 << torch.arange(num_positions)).to(dtype).to(device)
+        table = _owner_of_rows(capacities)
+        self._later_tables = ((len(capacities) - 1 - table) << num_positions).to(dtype).to(device)
+        self._first_row = _first_rows(capacities)[table].to(torch.int32).to(device)
 
-    def of(self, occupied: Tensor, dim: int) -> Tensor:
-        """(*tables, capacity) int32: rows by the masks of their occupied positions, the largest first.
+    def of(self, mask: Tensor) -> Tensor:
+        """(R,) int32: rows of each table by the bit masks (R,) of their occupied positions, the largest first.
 
         A row that does not exist has no position occupied, so it comes last.
-
-        Args:
-            occupied: (*tables, capacity and K in this or the other order) bool.
-            dim: of the positions.
         """
-        bits = self._bits if dim == occupied.ndim - 1 else self._bits[:, None]
-        mask = (occupied * bits).sum(dim=dim, dtype=bits.dtype) + self._later_tables
-        place = torch.sort(mask.view(-1), descending=True, stable=True).indices.view(mask.shape)
-        order = torch.empty_like(place, dtype=torch.int32)
-        return torch.sub(place, self._first_row, out=order)
+        place = torch.sort(mask.add_(self._later_tables), descending=True, stable=True).indices
+        return torch.sub(place, self._first_row, out=torch.empty_like(place, dtype=torch.int32))
 
 
 def _level_layouts(shape: tuple[int, int, int], num_levels: int) -> list[KeyLayout]:
-    """Keys of each level, those of a level behind those of the finer one. The last cells may be half outside."""
+    """Keys of each level, those of a level so far behind those of the finer one that no step leads back to them.
+
+    The last cells of a level may be half outside the grid.
+    """
     layouts = [KeyLayout.of(shape)]
     for _ in range(num_levels - 1):
         x, y, z = shape
         shape = -(-x >> 1), -(-y >> 1), -(-z >> 1)
-        layouts.append(KeyLayout.of(shape, first=layouts[-1].none + 1))
+        layouts.append(KeyLayout.of(shape, first=layouts[-1].none + layouts[-1].reach + 1))
     return layouts
 
 
-def _tables(rows: Tensor, order: Tensor, counts: tuple[Tensor, ...]) -> tuple[RowTable, ...]:
-    """One table per level, views."""
-    return tuple(RowTable(*table) for table in zip(rows, order, counts, strict=True))
+def _first_rows(capacities: Sequence[int]) -> Tensor:
+    """(len(capacities),) int64, where each of them begins if they lie one behind the other."""
+    return torch.tensor([0, *itertools.accumulate(capacities)][:-1])
+
+
+def _owner_of_rows(capacities: Sequence[int]) -> Tensor:
+    """(R,) int64, the number of the table or level that each row belongs to."""
+    return torch.arange(len(capacities)).repeat_interleave(torch.tensor(capacities))
+
+
+def _tables(rows: Tensor, order: Tensor, capacities: list[int], counts: Sequence[Tensor]) -> tuple[RowTable, ...]:
+    """Views of the rows and the order of all tables."""
+    parts = zip(rows.split(capacities), order.split(capacities), counts, strict=True)
+    return tuple(RowTable(*part) for part in parts)

@@ -1,11 +1,13 @@
 """Voxelisation on a GPU: the cells of ``core.voxels.VoxelGrid``, in the same order, without waiting for a number.
 
-How many voxels there are is known only on the device. So every array has room for as many voxels as points, and what
-the host would decide by a number the device decides by a comparison.
+How many voxels there are is known only on the device. So every array has a fixed room, and what the host would decide
+by a number the device decides by a comparison.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +23,14 @@ _LARGEST_INT32 = 2**31 - 1
 class DeviceVoxels:
     """The occupied cells of one scan; the counterpart of ``core.voxels.Voxels``.
 
+    Of more voxels than there is room for, the first ones are kept.
+
     Attributes:
-        coords: (capacity, 3) int32, distinct, in lexicographic order; those from ``count`` on lie outside the grid.
-        count: (1,) int32, voxels that exist.
-        point_to_voxel: (capacity,) int32, -1 = invalid point, outside the grid, or padding.
+        coords: (voxel_capacity, 3) int32, distinct, in lexicographic order; those from ``count`` on lie outside the
+            grid.
+        count: (1,) int32, voxels that the scan has, even if there is no room for all of them.
+        point_to_voxel: (capacity,) int32, -1 = invalid point, outside the grid, padding, or in a voxel that was not
+            kept.
         cells: (capacity, 3) float32 place of each point on the axes of the grid, in cells from its lower corner;
             anything where ``point_to_voxel`` is -1.
     """
@@ -80,19 +86,21 @@ class DeviceGrid:
         grid: cells.
         capacity: points a scan may have, at least 1.
         device: where scans lie.
+        voxel_capacity: voxels there is room for, at least 1; None = as many as points.
 
     Raises:
-        ConfigError: the capacity is not positive.
+        ConfigError: a capacity is not positive.
     """
 
-    def __init__(self, grid: VoxelGrid, capacity: int, device: torch.device | str) -> None:
-        if capacity < 1:
-            raise ConfigError(f"a scan on the device needs room for at least 1 point, got a capacity of {capacity}")
+    def __init__(
+        self, grid: VoxelGrid, capacity: int, device: torch.device | str, voxel_capacity: int | None = None
+    ) -> None:
+        voxel_capacity = check_capacities(capacity, voxel_capacity)
         layout, shape = KeyLayout.of(grid.shape), grid.shape
         dtype = key_type(layout.none)
         self._capacity = capacity
+        self._voxel_capacity = voxel_capacity
         self._cylindrical = grid.kind == "cylindrical"
-        self._none = layout.none
         self._low = torch.tensor(grid.range_min, dtype=torch.float32, device=device)
         self._size = torch.tensor(grid.voxel_size, dtype=torch.float32, device=device)
         self._last_cell = torch.tensor([cells - 1 for cells in shape], dtype=torch.float32, device=device)
@@ -102,6 +110,7 @@ class DeviceGrid:
         self._no_key = torch.tensor([layout.none], dtype=dtype, device=device)
         self._no_row = torch.tensor([-1], dtype=torch.int32, device=device)
         self._row = torch.arange(capacity, dtype=torch.int32, device=device)
+        self._segments = KeySegments([voxel_capacity], [layout.none], dtype, device)
 
     def voxelize(self, points: Tensor, num_points: Tensor) -> DeviceVoxels:
         """Finds the occupied cells.
@@ -116,12 +125,12 @@ class DeviceGrid:
         check_tensor("points", points, (self._capacity, 3), torch.float32)
         check_tensor("num_points", num_points, (1,), torch.int32)
         cells = (self._axes(points) - self._low) / self._size
-        key, has_cell = self._keys(cells, num_points)
-        keys = distinct_keys(key[None], self._none)[0]  # (capacity + 1,)
-        count = torch.searchsorted(keys, self._no_key, out_int32=True)
-        row = torch.searchsorted(keys, key, out_int32=True)
+        key = self._keys(cells, num_points)
+        keys, count = self._segments.fill(key[None])  # (voxel_capacity + 1,)
+        row = torch.searchsorted(keys, key, out_int32=True)  # without a voxel, at least as large as their number
+        point_to_voxel = torch.where(row < count.clamp(max=self._voxel_capacity), row, self._no_row)
         coords = torch.div(keys[:-1, None], self._strides, rounding_mode="trunc") % self._lengths
-        return DeviceVoxels(coords.to(torch.int32), count, torch.where(has_cell, row, self._no_row), cells)
+        return DeviceVoxels(coords.to(torch.int32), count, point_to_voxel, cells)
 
     def _axes(self, points: Tensor) -> Tensor:
         """``VoxelGrid.axes``."""
@@ -130,35 +139,79 @@ class DeviceGrid:
         x, y, z = points.unbind(1)
         return torch.stack((torch.hypot(x, y), torch.atan2(y, x), z), dim=1)
 
-    def _keys(self, cells: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:
-        """(capacity,) key of every point, and whether it has a cell."""
+    def _keys(self, cells: Tensor, num_points: Tensor) -> Tensor:
+        """(capacity,) key of every point, ``none`` for one without a cell."""
         cell = cells.floor()
         clamped = cell.clamp(self._first_cell, self._last_cell)  # keeps NaN, which equals nothing
         has_cell = (cell == clamped).all(dim=1) & (self._row < num_points)
         dtype = self._strides.dtype
         key = (clamped.to(dtype) * self._strides).sum(dim=1, dtype=dtype)
-        return torch.where(has_cell, key, self._no_key), has_cell
+        return torch.where(has_cell, key, self._no_key)
 
 
-def distinct_keys(keys: Tensor, end: int) -> Tensor:
-    """Sorts keys and drops repetitions.
+class KeySegments:
+    """Sets of distinct keys, one behind the other in one sorted array, each in a segment with room for so many.
+
+    Where a set ends before its segment, the rest holds a key that is larger than its own and smaller than those of the
+    next set. So one binary search finds keys of all sets.
 
     Args:
-        keys: (B, capacity) keys of B sets; every key of a set is smaller than every key of the next.
-        end: at least as large as all of them.
-
-    Returns:
-        (B, capacity + 1): of each set the distinct keys, in order, then ``end``, at least once.
+        capacities: keys that each of S segments has room for.
+        none: what stands for no key in each of them, ascending; every key of a segment is smaller than its own and
+            larger than the one before.
+        dtype: of keys.
+        device: where they lie.
     """
-    batch, capacity = keys.shape
-    ordered = torch.sort(keys.view(-1)).values.view(batch, capacity)  # as one row: sets stay apart by themselves
-    differs = torch.zeros((batch, capacity), dtype=torch.int64, device=keys.device)
-    torch.ne(ordered[:, 1:], ordered[:, :-1], out=differs[:, 1:])
-    slot = differs.view(-1).cumsum(0).view(batch, capacity)  # as one row: devices add up a long one by many blocks
-    if batch > 1:
-        slot = slot - slot[:, :1]
-    distinct = torch.full((batch, capacity + 1), end, dtype=keys.dtype, device=keys.device)
-    return distinct.scatter_(1, slot, ordered)  # equal keys meet in a slot: whichever comes last, it is the same
+
+    def __init__(
+        self, capacities: Sequence[int], none: Sequence[int], dtype: torch.dtype, device: torch.device | str
+    ) -> None:
+        ends = list(itertools.accumulate(capacities))
+        segments = zip(none, capacities, strict=True)
+        no_key = [torch.full((capacity,), number, dtype=dtype) for number, capacity in segments]
+        self._empty = torch.cat([*no_key, torch.full((2,), none[-1], dtype=dtype)]).to(device)
+        self._none = torch.tensor(none, dtype=dtype, device=device)[:, None]
+        self._ends = torch.tensor(ends, dtype=torch.int64, device=device)[:, None]
+        self._firsts = torch.tensor([0, *ends[:-1]], dtype=torch.int64, device=device)[:, None]
+        self._outside = torch.tensor([ends[-1] + 1], dtype=torch.int64, device=device)
+
+    def fill(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Sorts keys into their segments and drops repetitions, and the largest ones where there are too many.
+
+        Args:
+            keys: (S, N) of every set, N the same for all; ``none`` where there is no key.
+
+        Returns:
+            (sum of capacities + 1,): the segments, and behind them the ``none`` of the last one. And (S,) int32, how
+            many distinct keys each set has, even if there is no room for all of them.
+        """
+        ordered = torch.sort(keys.view(-1)).values.view(keys.shape)  # as one row: sets stay apart by themselves
+        differs = torch.zeros(keys.shape, dtype=torch.int64, device=keys.device)
+        torch.ne(ordered[:, 1:], ordered[:, :-1], out=differs[:, 1:])
+        slot = differs.view(-1).cumsum(0).view(keys.shape)  # as one row: devices add up a long one by many blocks
+        if len(keys) > 1:
+            slot = slot + (self._firsts - slot[:, :1])
+        end = slot[:, -1:] + (ordered[:, -1:] < self._none)
+        count = torch.empty(len(keys), dtype=torch.int32, device=keys.device)
+        torch.sub(end[:, 0], self._firsts[:, 0], out=count)
+        slot = torch.where(slot < self._ends, slot, self._outside)
+        filled = self._empty.clone().scatter_(0, slot.view(-1), ordered.view(-1))  # equal keys meet in a slot
+        return filled[:-1], count
+
+
+def check_capacities(points: int, voxels: int | None) -> int:
+    """The number of voxels, as many as points where it is None.
+
+    Raises:
+        ConfigError: a number is not positive.
+    """
+    voxels = points if voxels is None else voxels
+    if min(points, voxels) < 1:
+        raise ConfigError(
+            f"a scan on the device needs room for at least 1 point and 1 voxel, got a capacity of {points} points and "
+            f"{voxels} voxels"
+        )
+    return voxels
 
 
 def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -107,7 +107,7 @@ class ScanChain:
         grid, names = description.grid, description.point_features
         self._grid = DeviceGrid(grid, capacity, device)
         self._features = FeatureBuilder(grid, names, capacity, device)
-        self._pyramid = PyramidBuilder(grid.shape, description.num_levels, capacity, device)
+        self._pyramid = PyramidBuilder(grid.shape, [capacity] * description.num_levels, device)
         self._network = network
         network.prepare([capacity] * description.num_levels)
 

@@ -23,12 +23,12 @@ BY_HAND = VoxelGrid("cartesian", (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (10.0, 10.0, 
 CLOUDS = {cloud.name: cloud for cloud in hard_clouds()}
 
 
-def built(grid, names, scan, color=None):
-    voxels = DeviceGrid(grid, scan.capacity, "cpu").voxelize(scan.points, scan.num_points)
-    builder = FeatureBuilder(grid, names, scan.capacity, "cpu")
+def built(grid, names, scan, color=None, room=None):
+    voxels = DeviceGrid(grid, scan.capacity, "cpu", room).voxelize(scan.points, scan.num_points)
+    builder = FeatureBuilder(grid, names, scan.capacity, "cpu", room)
     found = builder.build(scan.points, scan.intensity, scan.num_points, voxels, color)
     assert found.dtype == torch.float32
-    assert found.shape == (scan.capacity, len(names))
+    assert found.shape == (room or scan.capacity, len(names))
     assert (found[int(voxels.count) :] == 0).all()
     return found[: int(voxels.count)].numpy(), voxels
 
@@ -146,11 +146,24 @@ def test_two_hundred_thousand_points(grid):
     check(grid, points, random.gamma(2, 10, len(points)).astype(np.float32), padding=2**18 - len(points))
 
 
+@given(seed=st.integers(0, 2**32 - 1), num_points=st.integers(0, 300), room=st.integers(1, 310))
+def test_of_too_many_voxels_the_first_keep_their_features(seed, num_points, room):
+    points, intensity, color = scan_of(seed, num_points)
+    scan = scan_on_device(points, intensity, color)
+    names = GEOMETRY + COLOR
+    expected, _ = built(GRID, names, scan, scan.color)
+    found, voxels = built(GRID, names, scan, scan.color, room)
+    np.testing.assert_array_equal(found, expected[:room])
+    assert voxels.count.tolist() == [len(expected)]
+
+
 def test_impossible_arguments_are_refused():
     with pytest.raises(ConfigError, match="point_features must be distinct names"):
         FeatureBuilder(GRID, ("hight",), 4, "cpu")
-    with pytest.raises(ConfigError, match="capacity of 0"):
+    with pytest.raises(ConfigError, match="capacity of 0 points"):
         FeatureBuilder(GRID, GEOMETRY, 0, "cpu")
+    with pytest.raises(ConfigError, match="capacity of 4 points and 0 voxels"):
+        FeatureBuilder(GRID, GEOMETRY, 4, "cpu", 0)
     scan = scan_on_device(np.zeros((1, 3), np.float32))
     with pytest.raises(InputError, match=r"color must be \(4, 4\) torch.float32, got \(3, 4\)"):
         built(GRID, COLOR, scan, scan.color[:3])
@@ -158,3 +171,5 @@ def test_impossible_arguments_are_refused():
     voxels = DeviceGrid(GRID, 4, "cpu").voxelize(scan.points, scan.num_points)
     with pytest.raises(InputError, match=r"intensity must be \(4,\)"):
         FeatureBuilder(GRID, GEOMETRY, 4, "cpu").build(scan.points, short.intensity, scan.num_points, voxels)
+    with pytest.raises(InputError, match=r"voxels.coords must be \(5, 3\) torch.int32, got \(4, 3\)"):
+        FeatureBuilder(GRID, GEOMETRY, 4, "cpu", 5).build(scan.points, scan.intensity, scan.num_points, voxels)

@@ -14,20 +14,21 @@ from hypothesis.extra import numpy as hnp
 from benchmarks.maps_clouds import CARTESIAN, CYLINDRICAL, VAST, hard_clouds, large_cloud
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.voxels import VoxelGrid
-from ov_seg_ros.gpu.device_voxels import DeviceGrid, KeyLayout, distinct_keys, key_type
+from ov_seg_ros.gpu.device_voxels import DeviceGrid, KeyLayout, KeySegments, key_type
 
 GRID = VoxelGrid("cartesian", (0.5, 0.5, 1.0), (-10.0, -10.0, -2.0), (10.0, 10.0, 4.0))
 CLOUDS = {cloud.name: cloud for cloud in hard_clouds()}
 COORDINATES = st.floats(-15, 15, width=32) | st.sampled_from([np.nan, np.inf, -np.inf, 3e38, 10.0, -10.0, -0.0])
 
 
-def check(grid, points, padding=3):
+def check(grid, points, padding=3, voxel_capacity=None):
     scan = scan_on_device(points, padding=padding)
-    found = DeviceGrid(grid, scan.capacity, "cpu").voxelize(scan.points, scan.num_points)
+    found = DeviceGrid(grid, scan.capacity, "cpu", voxel_capacity).voxelize(scan.points, scan.num_points)
     axes = found_axes(grid, scan.points)[: len(points)]
     expected = VoxelGrid("cartesian", grid.voxel_size, grid.range_min, grid.range_max).voxelize(axes)
     count = int(found.count)
     assert count == len(expected)
+    assert len(found.coords) == (voxel_capacity or scan.capacity)
     np.testing.assert_array_equal(found.coords[:count], expected.coords)
     np.testing.assert_array_equal(found.point_to_voxel[: len(points)], expected.point_to_voxel)
     assert (found.point_to_voxel[len(points) :] == -1).all()
@@ -122,14 +123,53 @@ def test_no_step_leads_from_cell_to_cell_around_a_border(shape):
         assert number < layout.none
 
 
-def test_sets_of_keys_stay_apart():
-    keys = torch.tensor([[3, 1, 3, 1], [9, 9, 9, 9], [14, 13, 12, 11]], dtype=torch.int32)
-    assert distinct_keys(keys, 20).tolist() == [[1, 3, 20, 20, 20], [9, 20, 20, 20, 20], [11, 12, 13, 14, 20]]
+@pytest.mark.parametrize(
+    "capacities",
+    [(4, 4, 4), (2, 1, 4), (9, 8, 7), (1, 1, 4), (2, 1, 1), (1, 4, 3)],
+    ids="{0[0]}, {0[1]}, {0[2]}".format,
+)
+def test_sets_of_keys_stay_apart(capacities):
+    keys = torch.tensor([[3, 1, 3, 1], [10, 9, 10, 9], [14, 13, 12, 11]], dtype=torch.int32)
+    sets, none = [[1, 3], [9], [11, 12, 13, 14]], [8, 10, 20]
+    found, count = KeySegments(capacities, none, torch.int32, "cpu").fill(keys)
+    expected = [[*keys, *[none] * 9][:room] for keys, none, room in zip(sets, none, capacities, strict=True)]
+    assert found.tolist() == [*expected[0], *expected[1], *expected[2], 20]
+    assert count.tolist() == [2, 1, 4]
+    assert count.dtype == torch.int32
+
+
+@given(
+    points=hnp.arrays(np.float32, st.tuples(st.integers(0, 40), st.just(3)), elements=COORDINATES),
+    spare=st.integers(0, 50),
+    padding=st.integers(0, 5),
+)
+def test_voxels_have_a_capacity_of_their_own(points, spare, padding):
+    num_voxels = len(GRID.voxelize(points))
+    check(GRID, points, padding, max(num_voxels + spare, 1))
+
+
+@given(
+    points=hnp.arrays(np.float32, st.tuples(st.integers(2, 40), st.just(3)), elements=st.floats(-12, 9, width=32)),
+    room=st.integers(1, 39),
+    padding=st.integers(0, 5),
+)
+def test_of_too_many_voxels_the_first_are_kept(points, room, padding):
+    expected = GRID.voxelize(points)
+    scan = scan_on_device(points, padding=padding)
+    found = DeviceGrid(GRID, scan.capacity, "cpu", room).voxelize(scan.points, scan.num_points)
+    assert found.count.tolist() == [len(expected)]
+    kept = min(room, len(expected))
+    np.testing.assert_array_equal(found.coords[:kept], expected.coords[:kept])
+    rows = expected.point_to_voxel
+    np.testing.assert_array_equal(found.point_to_voxel[: len(points)], np.where(rows < room, rows, -1))
+    assert (found.point_to_voxel[len(points) :] == -1).all()
 
 
 def test_impossible_arguments_are_refused():
-    with pytest.raises(ConfigError, match="capacity of 0"):
+    with pytest.raises(ConfigError, match="capacity of 0 points and 0 voxels"):
         DeviceGrid(GRID, 0, "cpu")
+    with pytest.raises(ConfigError, match="capacity of 4 points and 0 voxels"):
+        DeviceGrid(GRID, 4, "cpu", 0)
     grid, scan = DeviceGrid(GRID, 4, "cpu"), scan_on_device(np.zeros((1, 3), np.float32))
     with pytest.raises(InputError, match=r"points must be \(4, 3\) torch.float32, got \(3, 3\)"):
         grid.voxelize(scan.points[:3], scan.num_points)
