@@ -22,7 +22,7 @@ from ov_seg_ros.gpu.device_maps import PyramidBuilder
 from ov_seg_ros.gpu.device_voxels import DeviceGrid
 
 DATA = Path(os.environ.get("OV_SEG_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
-REAL = ("kitti_object", "semantickitti", "kitti_pointpainting", "kitti_raw", "nuscenes")
+REAL = ("semantickitti", "nuscenes")
 CLOUDS = {cloud.name: cloud for cloud in hard_clouds()}
 
 
@@ -160,7 +160,7 @@ def test_hard_clouds_fill_their_tables_exactly(name):
     check(coords, cloud.grid.shape, capacities=[max(size, 1) for size in sizes_of(coords)])
 
 
-@pytest.mark.parametrize("name", ["street", "dense block", "cylindrical", "one layer", "million cells per axis"])
+@pytest.mark.parametrize("name", ["street", "million cells per axis"])
 @pytest.mark.parametrize("level", range(5))
 def test_one_voxel_too_many_is_noticed_on_every_level(level, name):
     cloud = CLOUDS[name]
