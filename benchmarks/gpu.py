@@ -127,12 +127,13 @@ def forward_passes(scan: BenchScan, options: BenchOptions) -> tuple[Times, tuple
 def our_parts(model: Path, scan: BenchScan) -> dict[str, Callable[[], Any]]:
     """Recorded parts of our chain, by name: the network, and what comes before it."""
     from ov_seg_ros.gpu.recording import CloudBuffers
-    from ov_seg_ros.runtime.triton_segmenter import ScanChain, capacity_for, make_network
+    from ov_seg_ros.runtime.triton_segmenter import Room, ScanChain, make_network
 
     device, file, num_points = torch.device("cuda"), load_model_file(model), len(scan.cloud)
-    network, capacity = make_network(file, device, "float16"), capacity_for(num_points)
-    chain = ScanChain(file.description, network, capacity, device)
-    cloud = CloudBuffers.empty(capacity, False, device)
+    network = make_network(file, device, "float16")
+    room = Room(0, (0,) * file.description.num_levels).with_room_for(scan.cloud, file.description)
+    chain = ScanChain(file.description, network, room, device)
+    cloud = CloudBuffers.empty(room.points, False, device)
     cloud.points[:num_points] = torch.from_numpy(scan.cloud.points).to(device)
     cloud.intensity[:num_points] = torch.from_numpy(scan.cloud.intensity).to(device)
     cloud.num_points.fill_(num_points)

@@ -30,7 +30,7 @@ from ov_seg_ros.runtime.model_file import ModelFile, load_model_file, shipped_mo
 from ov_seg_ros.runtime.onnx_graph import read_onnx_graph
 from ov_seg_ros.runtime.segmenter import Segmenter
 from ov_seg_ros.runtime.triton_network import TritonNetwork
-from ov_seg_ros.runtime.triton_segmenter import ScanChain, capacity_for
+from ov_seg_ros.runtime.triton_segmenter import Room, ScanChain
 
 Storage = Literal["float16", "float32"]
 
@@ -59,11 +59,12 @@ def compare(model: ModelFile, scans: Sequence[BenchScan]) -> Section:
 
 def run(model: ModelFile, scan: BenchScan, dtype: Storage) -> DeviceLabels:
     """Labels of a scan, all steps on the CPU."""
-    device, capacity = torch.device("cpu"), capacity_for(len(scan.cloud))
+    device = torch.device("cpu")
+    room = Room(0, (0,) * model.description.num_levels).with_room_for(scan.cloud, model.description)
     num_features = len(model.description.point_features)
     network = TritonNetwork(read_onnx_graph(model.content), num_features, device, dtype, kernels="torch")
-    chain = ScanChain(model.description, network, capacity, device)
-    return Recording(chain, capacity, model.description.uses_color, device).run(scan.cloud)
+    chain = ScanChain(model.description, network, room, device)
+    return Recording(chain, room.points, model.description.uses_color, device).run(scan.cloud)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

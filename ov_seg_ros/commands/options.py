@@ -27,7 +27,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--provider",
         default="auto",
         metavar="NAME",
-        help="auto, cpu, compiled, triton (ours for NVIDIA GPUs), cuda, tensorrt or ONNX Runtime's own name (default: auto)",
+        help="auto, cpu, compiled, triton (ours for NVIDIA), cuda, tensorrt or ONNX Runtime's own name (default: auto)",
     )
     group.add_argument(
         "--threads", type=int, default=0, metavar="N", help="CPU threads of the network (default: 0, one per core)"

@@ -19,6 +19,7 @@ class DeviceLabels:
         entropy: (capacity,) float32, natural units; 0 without a voxel.
         voxels: (1,) int32, how many there are.
         broken: (1,) int32, voxels whose logits hold a NaN.
+        overflowed: (1,) bool, whether the scan did not fit; then the answers mean nothing.
     """
 
     class_id: torch.Tensor
@@ -26,15 +27,19 @@ class DeviceLabels:
     entropy: torch.Tensor
     voxels: torch.Tensor
     broken: torch.Tensor
+    overflowed: torch.Tensor
 
 
-def label_points(logits: torch.Tensor, count: torch.Tensor, point_to_voxel: torch.Tensor) -> DeviceLabels:
+def label_points(
+    logits: torch.Tensor, count: torch.Tensor, point_to_voxel: torch.Tensor, overflowed: torch.Tensor
+) -> DeviceLabels:
     """The most probable class of every point's voxel, the first one of equals.
 
     Args:
         logits: (voxel capacity, C) float32; rows from ``count`` on may hold anything.
         count: (1,) int32, voxels that exist.
         point_to_voxel: (capacity,) int32, -1 = none.
+        overflowed: (1,) bool, handed on.
     """
     best, class_id = logits.amax(1, keepdim=True), logits.argmax(1)
     difference = logits - best
@@ -51,4 +56,5 @@ def label_points(logits: torch.Tensor, count: torch.Tensor, point_to_voxel: torc
         torch.where(has_voxel, entropy[row], 0.0),
         count,
         broken,
+        overflowed,
     )

@@ -127,6 +127,7 @@ class Recording:
             zeros(capacity, torch.float32),
             zeros(1, torch.int32),
             zeros(1, torch.int32),
+            zeros(1, torch.bool),
         )
 
 

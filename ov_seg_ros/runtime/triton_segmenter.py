@@ -1,12 +1,13 @@
 """The whole way of a scan on an NVIDIA GPU: points go in, labels come out, and the processor waits once, at the end.
 
-Voxels, features, tables, network and labels are one CUDA graph. It has room for a number of points; how many there are,
-and how many voxels they fill, are numbers on the GPU. A larger scan than any before makes it be recorded anew.
+Voxels, features, tables, network and labels are one CUDA graph. It has room for a number of points, and for a number of
+voxels on each level; how many there are is known on the GPU alone. A scan that does not fit makes it be recorded anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import CameraImage, PointCloud
 from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.core.point_color import sample_colors
+from ov_seg_ros.core.pyramid import build_pyramid
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.gpu.device_features import FeatureBuilder
 from ov_seg_ros.gpu.device_labels import DeviceLabels, label_points
@@ -33,6 +35,10 @@ from ov_seg_ros.runtime.stage_timer import StageTimer
 from ov_seg_ros.runtime.triton_network import TritonNetwork
 
 SMALLEST_CAPACITY = 1 << 14
+"""Points."""
+SPARE_VOXELS = 1.5
+"""A recording has room for so many times the voxels of the scan that it was made for: the next ones have more."""
+_VOXEL_STEP = 256
 
 
 class TritonSegmenter(Segmenter):
@@ -62,6 +68,7 @@ class TritonSegmenter(Segmenter):
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
         self.provider_note = f"runs on {TRITON} in {precision} on {name}, as asked"
         self._triton = make_network(model, self._device, precision)
+        self._room = Room(0, (0,) * model.description.num_levels)
         self._recording: Recording | None = None
 
     def _label(self, cloud: PointCloud, images: Sequence[CameraImage], timer: StageTimer) -> PointLabels:
@@ -84,38 +91,64 @@ class TritonSegmenter(Segmenter):
 
     def _run(self, cloud: PointCloud, color: NDArray[np.float32] | None) -> DeviceLabels:
         try:
-            if self._recording is None or self._recording.capacity < len(cloud):
-                self._recording = None  # its memory is given back before more is taken
-                self._recording = self._record(capacity_for(len(cloud)))
-            return self._recording.run(cloud, color)
+            if self._recording is not None and len(cloud) <= self._room.points:
+                labels = self._recording.run(cloud, color)
+                if not labels.overflowed:
+                    return labels
+            return self._record(cloud).run(cloud, color)
         except Exception as error:  # neither CUDA's exceptions nor Triton's have a common base class
             raise ModelError(
                 f"model {self.description.name!r} failed on {TRITON} with {len(cloud)} points: {error}"
             ) from error
 
-    def _record(self, capacity: int) -> Recording:
-        chain = ScanChain(self.description, self._triton, capacity, self._device)
-        return Recording(chain, capacity, self.uses_color, self._device)
+    def _record(self, cloud: PointCloud) -> Recording:
+        """A recording with room for this scan, and for those that had room before."""
+        self._recording = None  # its memory is given back before more is taken
+        self._room = self._room.with_room_for(cloud, self.description)
+        chain = ScanChain(self.description, self._triton, self._room, self._device)
+        self._recording = Recording(chain, self._room.points, self.uses_color, self._device)
+        return self._recording
+
+
+@dataclass(frozen=True)
+class Room:
+    """How large a scan may be.
+
+    Attributes:
+        points: of the scan, those outside the grid included.
+        voxels: of each level, finest first.
+    """
+
+    points: int
+    voxels: tuple[int, ...]
+
+    def with_room_for(self, cloud: PointCloud, description: StudentDescription) -> Room:
+        """Enlarged where a scan of at least one point needs it; looked up on the CPU, in some milliseconds."""
+        points = max(self.points, capacity_for(len(cloud)))
+        coords = description.grid.voxelize(cloud.points).coords
+        needed = [len(level) for level in build_pyramid(coords, description.num_levels).levels]
+        enough = (-(-int(SPARE_VOXELS * number + 1) // _VOXEL_STEP) * _VOXEL_STEP for number in needed)
+        return Room(points, tuple(min(points, max(pair)) for pair in zip(self.voxels, enough, strict=True)))
 
 
 class ScanChain:
-    """Launches all of a scan's steps, from points to labels, for scans of up to ``capacity`` points."""
+    """Launches all of a scan's steps, from points to labels, for scans of a limited size."""
 
     def __init__(
-        self, description: StudentDescription, network: TritonNetwork, capacity: int, device: torch.device
+        self, description: StudentDescription, network: TritonNetwork, room: Room, device: torch.device
     ) -> None:
         grid, names = description.grid, description.point_features
-        self._grid = DeviceGrid(grid, capacity, device)
-        self._features = FeatureBuilder(grid, names, capacity, device)
-        self._pyramid = PyramidBuilder(grid.shape, [capacity] * description.num_levels, device)
+        self._grid = DeviceGrid(grid, room.points, device, room.voxels[0])
+        self._features = FeatureBuilder(grid, names, room.points, device, room.voxels[0])
+        self._pyramid = PyramidBuilder(grid.shape, room.voxels, device)
         self._network = network
-        network.prepare([capacity] * description.num_levels)
+        network.prepare(room.voxels)
 
     def __call__(self, cloud: CloudBuffers) -> DeviceLabels:
         """Points to labels; waits for nothing."""
         voxels, features, pyramid = self.prepare(cloud)
         logits = self._network.run(features, pyramid)
-        return label_points(logits, voxels.count, voxels.point_to_voxel)
+        return label_points(logits, voxels.count, voxels.point_to_voxel, pyramid.overflowed)
 
     def prepare(self, cloud: CloudBuffers) -> tuple[DeviceVoxels, torch.Tensor, DevicePyramid]:
         """What the network takes: voxels, their features (capacity, F) float32, and the tables of all levels."""

@@ -14,7 +14,8 @@ from ov_seg_ros.gpu.device_labels import label_points
 
 
 def on_device(logits, count, point_to_voxel):
-    return label_points(torch.from_numpy(logits), torch.tensor([count], dtype=torch.int32), point_to_voxel)
+    number, fits = torch.tensor([count], dtype=torch.int32), torch.tensor([False])
+    return label_points(torch.from_numpy(logits), number, point_to_voxel, fits)
 
 
 @given(

@@ -19,8 +19,7 @@ def chain(cloud):
         (cloud.points[:, 0] * exists).to(torch.uint8),
         cloud.intensity * exists,
         green * exists,
-        exists.sum().view(1),
-        exists.sum().view(1),
+        *[exists.sum().view(1)] * 3,
     )
 
 
@@ -60,8 +59,7 @@ def test_a_recorded_graph_answers_like_the_chain():
             (cloud.points[:, 0] * exists).to(torch.uint8),
             cloud.intensity * exists,
             cloud.intensity * exists,
-            exists.sum(dtype=torch.int32).view(1),
-            exists.sum(dtype=torch.int32).view(1),
+            *[exists.sum(dtype=torch.int32).view(1)] * 3,
         )
 
     recording, plain = (Recording(c, 50, False, torch.device(d)) for c, d in ((on_gpu, "cuda"), (chain, "cpu")))

@@ -25,7 +25,7 @@ from ov_seg_ros.runtime import segmenter as segmenter_module
 from ov_seg_ros.runtime import triton_segmenter
 from ov_seg_ros.runtime.model_file import load_model_file, shipped_model_path
 from ov_seg_ros.runtime.segmenter import STAGES, Segmenter
-from ov_seg_ros.runtime.triton_segmenter import TritonSegmenter, capacity_for
+from ov_seg_ros.runtime.triton_segmenter import Room, TritonSegmenter, capacity_for
 
 pytestmark = pytest.mark.xdist_group("triton")
 HAS_GPU = torch.cuda.is_available()
@@ -82,6 +82,34 @@ def test_answers_as_on_the_cpu(tmp_path: Path, precision: str, kind: str) -> Non
         clear = (expected.probability > 0.55) | (expected.class_id == 255)
         np.testing.assert_array_equal(found.class_id[clear], expected.class_id[clear])
         assert found.class_id.dtype == np.uint8
+
+
+def test_a_scan_that_does_not_fit_is_labelled_all_the_same(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_segmenter, "_VOXEL_STEP", 1)
+    recorded = []
+    record = TritonSegmenter._record
+    monkeypatch.setattr(TritonSegmenter, "_record", lambda *a: recorded.append(1) or record(*a))
+    cpu, device = Segmenter.load(student, "cpu"), on_device(student)
+    one_voxel = PointCloud(np.full((60, 3), 1.1, np.float32), np.ones(60, np.float32))
+    three_voxels = PointCloud(np.array([[1, 1, 1], [1, 1, -1], [7, 1, 1]] * 20, np.float32), np.ones(60, np.float32))
+    scans = (one_voxel, three_voxels, random_cloud(60), one_voxel, random_cloud(60, seed=1))
+    for scan, times in zip(scans, (1, 2, 3, 3, 3), strict=True):
+        assert device.segment(scan).class_id.tolist() == cpu.segment(scan).class_id.tolist()
+        assert len(recorded) == times
+
+
+def test_room_grows_and_never_shrinks(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_segmenter, "_VOXEL_STEP", 4)
+    description = load_model_file(tiny_model).description
+    points = np.array([[2.1, 1, 1], [2.6, 1, 1], [3.1, 1, 1], [9, 1, 1]], np.float32)  # cells 104, 105, 106, 118 of x
+    room = Room(0, (0, 0, 0)).with_room_for(PointCloud(points, np.ones(4, np.float32)), description)
+    assert room == Room(64, (8, 8, 4))  # 4, 3 and 2 voxels, half as many again and one, in fours
+    larger = room.with_room_for(PointCloud(np.zeros((70, 3), np.float32), np.ones(70, np.float32)), description)
+    assert larger == Room(96, (8, 8, 4))
+    assert (
+        Room(64, (64, 64, 64)).with_room_for(PointCloud(points, np.ones(4, np.float32)), description).voxels
+        == (64,) * 3
+    )
 
 
 @pytest.mark.parametrize("points", [[], [[np.nan] * 3], [[99, 0, 0], [0, np.inf, 0]]])
