@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as hnp
 
 from benchmarks.maps_clouds import CARTESIAN, hard_clouds, large_cloud
 from ov_seg_ros.core.errors import ConfigError, InputError
-from ov_seg_ros.core.pyramid import build_pyramid
-from ov_seg_ros.gpu.device_maps import PyramidBuilder
+from ov_seg_ros.core.pyramid import build_pyramid, kernel_offset
+from ov_seg_ros.gpu.device_maps import PyramidBuilder, neighbor_bits
 from ov_seg_ros.gpu.device_voxels import DeviceGrid
 
 DATA = Path(os.environ.get("OV_SEG_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
@@ -75,7 +75,8 @@ def check_table(table, expected, level, source_level, sizes, capacities):
     np.testing.assert_array_equal(rows[: len(kept)], kept)
     assert (rows[len(kept) :] == -1).all()
     assert table.count.tolist() == [sizes[level]]
-    mask = ((rows >= 0) << np.arange(rows.shape[1])).sum(axis=1)
+    bits = np.array(neighbor_bits()) if rows.shape[1] == 27 else 1 << np.arange(8)
+    mask = (rows >= 0) @ bits
     np.testing.assert_array_equal(table.order, np.argsort(-mask, kind="stable"))
     assert table.rows.is_contiguous()
     assert table.order.is_contiguous()
@@ -134,6 +135,15 @@ def test_tables_by_hand():
     assert found.up[0].rows[:3, :2].tolist() == [[0, -1], [-1, 0], [-1, 1]]
     assert found.neighbors[0].order.tolist() == [0, 1, 2, 3]  # centre and above, centre and below, centre alone, free
     assert found.up[0].order.tolist() == [1, 2, 0, 3]
+
+
+def test_rare_positions_have_the_highest_bits():
+    bits = neighbor_bits()
+    assert sorted(bits) == [1 << k for k in range(27)]
+    by_rank = [kernel_offset(bits.index(1 << rank)) for rank in range(27)]
+    assert by_rank[0] == (0, 0, 0)
+    assert {z for _, _, z in by_rank[:9]} == {0}
+    assert {(abs(x), abs(y)) for x, y, _ in by_rank[-8:]} == {(1, 1)}
 
 
 def test_two_million_points():
