@@ -1,4 +1,4 @@
-"""What every test gets: one thread per worker, DDS tests one after the other, one ROS graph per run."""
+"""What every test gets: one thread per worker, DDS tests one after the other, one ROS graph per run, GPU or not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
+
+# Without a GPU, its kernels run in Triton's interpreter: chosen when Triton is imported, which others may do first.
+if not any(Path("/dev").glob("nvidia[0-9]*")):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Never talk to other machines, nor to a robot that happens to be on the same network.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

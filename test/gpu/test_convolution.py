@@ -9,7 +9,7 @@ import pytest
 import torch
 from device_pyramid import row_table
 from numpy.typing import NDArray
-from triton_interpreter import DEVICE
+from triton_device import DEVICE
 
 from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.gpu.convolution_reference import convolve_by_torch

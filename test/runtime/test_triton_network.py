@@ -10,7 +10,7 @@ import pytest
 import torch
 from device_pyramid import to_device
 from numpy.typing import NDArray
-from triton_interpreter import DEVICE
+from triton_device import DEVICE
 
 from ov_seg_ros.core.errors import InputError, ModelError
 from ov_seg_ros.core.label_space import LabelSpace

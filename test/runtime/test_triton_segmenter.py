@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="provider triton needs torch")
-import triton_interpreter  # noqa: F401
 
 pytest.importorskip("triton", reason="provider triton needs triton")
 import onnx
-import torch
 from tiny_model import tiny_description, write_tiny_model
+from triton_device import DEVICE
 
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud
@@ -28,8 +27,7 @@ from ov_seg_ros.runtime.segmenter import STAGES, Segmenter
 from ov_seg_ros.runtime.triton_segmenter import Room, TritonSegmenter, capacity_for
 
 pytestmark = pytest.mark.xdist_group("triton")
-HAS_GPU = torch.cuda.is_available()
-DEVICE = "cuda" if HAS_GPU else "cpu"
+HAS_GPU = DEVICE == "cuda"
 
 
 @pytest.fixture(autouse=True)
