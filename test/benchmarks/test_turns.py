@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -31,15 +29,11 @@ def test_systems_without_affinity_are_left_alone(monkeypatch: pytest.MonkeyPatch
     turns.pin_to_cores(1)
 
 
-def test_a_turn_ends_when_all_threads_sleep() -> None:
-    deadline = time.monotonic() + 0.2
-
-    def spin() -> None:
-        while time.monotonic() < deadline:
-            pass
-
-    spinner = threading.Thread(target=spin)
-    spinner.start()
+def test_a_turn_ends_when_all_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    used_s = iter([0.0, 0.005, 0.005, 0.010, 0.010, 0.0102])  # before and after three naps: the first two are no rest
+    naps: list[float] = []
+    clock = {"monotonic": lambda: 0.0, "process_time": lambda: next(used_s), "sleep": naps.append}
+    monkeypatch.setattr(turns, "time", SimpleNamespace(**clock))
     turns._rest()
-    assert time.monotonic() >= deadline
-    spinner.join()
+    assert len(naps) == 3
+    assert list(used_s) == []
