@@ -22,6 +22,8 @@ from training.sources.nuscenes_splits import NuScenesSelection
 from training.sources.protocol import Source
 from training.sources.recording import RecordingSource
 from training.sources.rgbd import RgbdConfig, RgbdSequence, is_rgbd
+from training.sources.rgbd_scene import RgbdScene, RgbdSceneConfig
+from training.sources.rgbd_views import ViewChoice
 from training.sources.s3dis import S3dis, is_s3dis
 from training.sources.scannet import ScanNet, ScanNetConfig, is_scannet
 from training.sources.semantickitti import SemanticKitti, is_semantickitti
@@ -185,6 +187,30 @@ def _open_rgbd(spec: SourceSpec) -> Source:
     return RgbdSequence(spec.path, spec.take(RgbdConfig)[0])
 
 
+@dataclass(frozen=True)
+class _FusedOptions:
+    """Of ``RgbdSceneConfig``, in one row."""
+
+    voxel_size: float = RgbdSceneConfig.voxel_size
+    min_measurements: int = RgbdSceneConfig.min_measurements
+    frame_step: int = RgbdSceneConfig.frame_step
+    pixel_step: int = RgbdConfig.pixel_step
+    max_depth: float = RgbdConfig.max_depth
+    depth_unit: float = RgbdConfig.depth_unit
+    view_step: int = ViewChoice.step
+    most_views: int = ViewChoice.most
+
+    def config(self) -> RgbdSceneConfig:
+        """What they mean."""
+        depth = RgbdConfig(pixel_step=self.pixel_step, max_depth=self.max_depth, depth_unit=self.depth_unit)
+        views = ViewChoice(self.view_step, self.most_views)
+        return RgbdSceneConfig(self.voxel_size, self.min_measurements, self.frame_step, depth, views)
+
+
+def _open_rgbd_scene(spec: SourceSpec) -> Source:
+    return RgbdScene(spec.path, spec.take(_FusedOptions)[0].config())
+
+
 _KINDS: tuple[_Kind, ...] = (
     _Kind("recording", "a recording (metadata.yaml, .mcap, .db3, .bag)", is_recording, _open_recording),
     _Kind("drive", "a synthetic drive (drive.json)", _is_synthetic_folder, _open_synthetic_folder),
@@ -207,6 +233,7 @@ _KINDS: tuple[_Kind, ...] = (
     _Kind("s3dis", "S3DIS (Annotations/*.txt of a room, an area or all)", is_s3dis, _open_s3dis),
     _Kind("indoor_bins", "prepared scenes of ScanNet or S3DIS (points/*.bin)", is_indoor_bins, _open_indoor_bins),
     _Kind("rgbd", "frames with depth and poses (color/, depth/, pose/, frame-*.depth.png)", is_rgbd, _open_rgbd),
+    _Kind("rgbd_scene", "the same, fused to one scene (rgbd_scene:FRAMES)", lambda _: False, _open_rgbd_scene),
 )
 
 

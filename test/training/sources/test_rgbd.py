@@ -12,6 +12,7 @@ from PIL import Image
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.projection import project_cloud
+from training.sources.resolve import open_source
 from training.sources.rgbd import RgbdConfig, RgbdSequence, is_rgbd, unproject_depth
 from training.sources.rgbd_axes import SENSOR_FROM_CAMERA, move_points, place_on_floor, stand_upright
 from training.sources.rgbd_files import load_depth_file, read_pinhole, read_pose
@@ -195,6 +196,23 @@ def test_frames_fuse_to_an_upright_scene(tmp_path):
         assert len(seen) == len(project_cloud(sample.cloud.points, image.camera_from_lidar, image.camera, None, 0.1))
         assert len(seen) >= 40
     assert len(RgbdScene(folder, RgbdSceneConfig(voxel_size=10.0, min_measurements=1)).load_sample(0).cloud) <= 4
+
+
+def test_a_word_fuses_the_frames_of_a_path(tmp_path):
+    folder = write_seven_scenes(tmp_path / "room", [pose(), pose(z=-1)], depth_mm=2000)
+    options = "voxel_size=0.05,min_measurements=1,pixel_step=1,view_step=1,most_views=1"
+    named = open_source(f"rgbd_scene:{folder}?{options}")
+    config = RgbdSceneConfig(
+        voxel_size=0.05, min_measurements=1, depth=RgbdConfig(pixel_step=1), views=ViewChoice(step=1, most=1)
+    )
+    assert named.config == config
+    expected = RgbdScene(folder, config).load_sample(0)
+    np.testing.assert_array_equal(named.load_sample(0).cloud.points, expected.cloud.points)
+    assert len(named.load_sample(0).images) == 1
+    assert open_source(f"rgbd_scene:{folder}").config == RgbdSceneConfig()
+    assert type(open_source(folder)) is RgbdSequence  # without the word, every frame is a sample
+    with pytest.raises(ConfigError, match="did you mean voxel_size"):
+        open_source(f"rgbd_scene:{folder}?voxelsize=1")
 
 
 def test_gravity_beside_the_frames_decides_what_is_up(tmp_path):
