@@ -145,8 +145,9 @@ def our_parts(model: Path, scan: BenchScan) -> dict[str, Callable[[], Any]]:
 
 
 def recorded(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Replays what ``work`` launches, as one CUDA graph; it runs once before, to compile and to choose kernels."""
+    """Replays what ``work`` launches, as one CUDA graph; it runs three times before, to compile and choose kernels."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # on which its inputs are still being made
     with torch.cuda.stream(stream):
         for _ in range(3):
             work()

@@ -46,13 +46,11 @@ def contest(options: BenchOptions) -> Section:
         times, absent = measure(scan, names, options)
         missing |= dict.fromkeys(absent)
         rows = tuple(row for name in names for row in network_rows(name, times))
-        tables.append(
-            Table(f"{scan.name} beams: {len(scan):,} points, voxels of {VOXEL_SIZES[scan.beams]} m, fp32", rows)
-        )
+        tables.append(Table(f"{scan.name} beams: {len(scan):,} points, voxels of {VOXEL_SIZES[scan.beams]} m", rows))
     missing["SPVCNN: not measured, there is no such network here yet"] = None
     return Section(
         name="networks",
-        title=f"{LABELS}, networks and providers taking turns, p50 ms of the stages",
+        title=f"{LABELS}, networks and providers taking turns, p50 ms of the stages; float32, triton float16",
         tables=tuple(tables),
         missing=tuple(missing),
     )

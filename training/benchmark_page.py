@@ -19,7 +19,7 @@ from training.benchmark_synthetic import SyntheticBenchmark
 TITLES = {
     "lifted": "lifted labels alone",
     "baseline_short": "random first weights, no longer than TMP's labels",
-    "baseline": "baseline: random first weights, equal time",
+    "baseline": "baseline: random first weights, equal steps",
     "baseline_afi": "baseline + AFI",
     "tmp": "TMP",
     "tmp_afi": "TMP + AFI (AFOV)",
@@ -146,7 +146,7 @@ def _plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("mIoU, %")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(path, dpi=130)

@@ -1,10 +1,11 @@
-"""What each part of the method gains, on synthetic drives: equal network, data and training time with and without it.
+"""What each part of the method gains, on synthetic drives: equal network, data and steps with and without it.
 
 Every seed has training drives of its own, its own order of scans and its own first weights. All rows of a seed learn
 from the same scans for the same number of steps, pre-training included, and are scored on drives that no training of
 this repository uses. Nothing is chosen by those scores. Who starts from random weights, learns with the rates of the
-pre-training, which does so too. One more row, ``baseline_short``, leaves out the pre-training without putting its time
-into the labels: what the same number of steps on labels reaches from random weights.
+pre-training, which does so too. One more row, ``baseline_short``, leaves out the pre-training without putting its steps
+into the labels: what the same number of steps on labels reaches from random weights. Equal steps are not equal time: a
+step of the pre-training takes longer than one on labels (docs/afov.md, "What it costs").
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ class Arm:
     """One way to train: what is changed in the recipe.
 
     Attributes:
-        text, image: the terms of the pre-training; without both there is none, and the time goes into the labels.
+        text, image: the terms of the pre-training; without both there is none, and its steps go into the labels.
         truth: learn from the ground truth of every point.
-        short: leave out the pre-training without putting its time into the labels.
+        short: leave out the pre-training without putting its steps into the labels.
     """
 
     text: bool = False
@@ -89,7 +90,7 @@ class Arm:
         """The recipe of this arm; pre-training and training together have the same number of steps in all but one.
 
         Raises:
-            ConfigError: the recipe counts epochs, or its batches differ: then equal steps are no equal time.
+            ConfigError: the recipe counts epochs, or its batches differ: then steps cannot be compared.
         """
         first, second = recipe.pretrain.trainer, recipe.train.trainer
         if not first.steps or not second.steps or first.batch_size != second.batch_size:

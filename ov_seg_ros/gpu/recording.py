@@ -60,13 +60,9 @@ class Recording:
         capacity: points, at most.
         with_color: whether clouds come with colours.
         device: where it runs.
-
-    Attributes:
-        capacity: see there.
     """
 
     def __init__(self, chain: Chain, capacity: int, with_color: bool, device: torch.device) -> None:
-        self.capacity = capacity
         self._chain = chain
         self._on_gpu = device.type == "cuda"
         self._uploaded = CloudBuffers.empty(capacity, with_color, device)

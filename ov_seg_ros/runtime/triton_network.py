@@ -92,7 +92,10 @@ class TritonNetwork:
         shapes = [(capacities[buffer.level], buffer.width) for buffer in self._layout.buffers]
         largest = max(max(rows * width for rows, width in shapes), 27 * max(capacities))
         if largest >= 2**31:
-            raise InputError(f"{max(capacities)} voxels are too many: a buffer would have {largest} values, above 2^31")
+            raise InputError(
+                f"{max(capacities)} voxels are too many, a buffer would have {largest} values, above 2^31: label fewer"
+                " points at once"
+            )
         self._capacities = ()
         self._buffers = []  # given back before the new ones are taken
         self._buffers = [torch.zeros(shape, dtype=self._dtype, device=self._device) for shape in shapes]

@@ -98,7 +98,8 @@ class TritonSegmenter(Segmenter):
             return self._record(cloud).run(cloud, color)
         except Exception as error:  # neither CUDA's exceptions nor Triton's have a common base class
             raise ModelError(
-                f"model {self.description.name!r} failed on {TRITON} with {len(cloud)} points: {error}"
+                f"model {self.description.name!r} failed on {TRITON} with {len(cloud)} points: {error}; provider cpu"
+                " needs no GPU"
             ) from error
 
     def _record(self, cloud: PointCloud) -> Recording:
