@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax, normalize
+from torch.nn.functional import cross_entropy, embedding_bag, log_softmax, normalize
 
 from ov_seg_ros.core.errors import ConfigError
 
@@ -64,15 +64,14 @@ def pool_superpoints(voxels: Tensor, pair_voxel: Tensor, pair_segment: Tensor, c
     Args:
         voxels: (V, D) unit vectors.
         pair_voxel: (P,) int64 index of a voxel. Each point of a voxel may bring its own pair: voxels count by points.
-        pair_segment: (P,) int64 the segment it lies in.
+        pair_segment: (P,) int64 the segment it lies in, ascending.
         count: S, number of segments.
 
     Returns:
         (S, D), zeros for a segment without voxels; not of unit length.
     """
-    total = voxels.new_zeros(count, voxels.shape[1]).index_add(0, pair_segment, voxels.index_select(0, pair_voxel))
-    members = torch.bincount(pair_segment, minlength=count).clamp(min=1)
-    return total / members[:, None]
+    members = torch.bincount(pair_segment, minlength=count)
+    return embedding_bag(pair_voxel, voxels, members.cumsum(0) - members, mode="mean")
 
 
 def image_contrast(points: Tensor, images: Tensor, config: ContrastConfig) -> Tensor:

@@ -48,10 +48,12 @@ class ContrastObjective:
         Raises:
             InputError: the segments' features do not fit the texts.
         """
-        embeddings = self.network(batch.features, batch.tables)
+        # The head is wide, as wide as the teacher's features: only voxels that lie in segments get there.
+        seen, seen_number = torch.unique(batch.pair_voxel, return_inverse=True)
+        embeddings = self.network.head(self.network.embed(batch.features, batch.tables).index_select(0, seen))
         # Similarities are divided by a small temperature: half precision is not enough for them.
         with torch.autocast(embeddings.device.type, enabled=False):
-            superpoints = self._superpoints(embeddings.float(), batch)
+            superpoints = self._superpoints(embeddings.float(), seen_number, batch)
             groups = self._groups(superpoints, batch)
             results = [self._loss(points, images, text) for points, images, text in groups]
             zero = superpoints.sum() * 0
@@ -62,15 +64,15 @@ class ContrastObjective:
             }
         return total, {**terms, "superpoints": total.new_tensor(float(len(superpoints)))}
 
-    def _superpoints(self, embeddings: Tensor, batch: ContrastBatch) -> Tensor:
-        """(S, D) means of unit voxel embeddings."""
+    def _superpoints(self, embeddings: Tensor, pair_row: Tensor, batch: ContrastBatch) -> Tensor:
+        """(S, D) means of unit voxel embeddings, whose rows ``pair_row`` (P,) belong to the pairs."""
         count, width = batch.segment_features.shape
         if count and width != embeddings.shape[1]:
             raise InputError(
                 f"the segments have features of {width} numbers, the texts {embeddings.shape[1]}: lift again with the "
                 "teacher whose texts are used, or use the texts of the teacher that made the segments"
             )
-        return pool_superpoints(normalize(embeddings, dim=1), batch.pair_voxel, batch.pair_segment, count)
+        return pool_superpoints(normalize(embeddings, dim=1), pair_row, batch.pair_segment, count)
 
     def _groups(self, superpoints: Tensor, batch: ContrastBatch) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Superpoints, features and texts of those that are each other's negatives; no group is empty."""

@@ -60,7 +60,7 @@ class ContrastBatch:
         features: (V, F) float32.
         tables: index tables over all V voxels; voxels of different scans are never neighbours.
         pair_voxel: (P,) int64 index of a voxel; every pair of a point counts.
-        pair_segment: (P,) int64 in [0, S); every segment has a pair.
+        pair_segment: (P,) int64 in [0, S), ascending; every segment has a pair.
         segment_text: (S,) int64 index into the teacher's texts.
         segment_features: (S, D) float32 unit vectors.
         scan_of_segment: (S,) int64 number of the scan in the batch, ascending.
@@ -139,8 +139,9 @@ def _joined_batch(
     filled = []
     for own, found in zip(voxels, pairs, strict=True):
         inside = drop_empty_segments(select_pairs(found, own.point_to_voxel[found.point] >= 0))
-        pair_voxel.append(own.point_to_voxel[inside.point].astype(np.int64) + first_voxel)
-        pair_segment.append(inside.segment.astype(np.int64) + first_segment)
+        order = np.argsort(inside.segment, kind="stable")
+        pair_voxel.append(own.point_to_voxel[inside.point[order]].astype(np.int64) + first_voxel)
+        pair_segment.append(inside.segment[order].astype(np.int64) + first_segment)
         first_voxel += len(own)
         first_segment += len(inside.text_id)
         filled.append(inside)

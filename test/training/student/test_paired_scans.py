@@ -132,6 +132,7 @@ def test_pairs_stay_on_their_points_through_all_augmentation(tmp_path, seed):
     )
     batch = batch_of(replace(examples, grid=grid), 0, seed=seed)
     assert 1024 < len(batch.pair_voxel) < 5500
+    assert (batch.pair_segment.diff() >= 0).all()  # points come in any order
     height_feature = batch.features[batch.pair_voxel, 1] * 4  # mean z of the voxel, which lies in one slice
     expected = batch.segment_text[batch.pair_segment]
     np.testing.assert_array_equal(torch.floor(height_feature + 8).clamp(0, 15).long(), expected)
