@@ -39,7 +39,7 @@ NOTES = (
     "Like the node they keep what they free (ov_seg_ros/ros/process_memory.py); plain: they do not; serialized: the "
     "listener takes bytes, as a recorder does, and makes no Python message of them.",
     "latency: stamp to publication, the transport from the driver included; take: reception to callback.",
-    "idle: scans arrive at 10 Hz and nobody subscribes to an output.",
+    "idle: scans arrive at 10 Hz and nobody subscribes to an output; the goal is for large data.",
 )
 EXTRINSICS = """lidar_frame: lidar
 cameras:
@@ -153,8 +153,8 @@ def measure_idle(stage: Stage, options: BenchOptions) -> Result:
         {"scans": names[driver], "transport": how, "core %": float(np.mean(values))}
         for (how, driver), values in found.items()
     )
-    worst = max(float(np.mean(values)) for values in found.values())
-    return Table(f"Idle, mean over {seconds:.0f} s per turn", rows), {"idle_percent": worst}, {}
+    idle = float(np.mean(found[LARGE, True]))
+    return Table(f"Idle, mean over {seconds:.0f} s per turn", rows), {"idle_percent": idle}, {}
 
 
 def measure_cameras(stage: Stage, options: BenchOptions) -> Result:

@@ -78,7 +78,7 @@ GOALS = (
     Goal("round_trip_p50_ms", "node", "clouds of 2.6 MB through the node at 10 Hz, without the network, p50", 12, "ms"),
     Goal("start_s", "node", "start of the node's process to the first labelled scan, warm cache", 3, "s"),
     Goal("first_label_s", "startup", "start of a process to the first labelled scan, without ROS, warm cache", 3, "s"),
-    Goal("idle_percent", "node", "idle node, nobody subscribes, share of a core", 2, "%"),
+    Goal("idle_percent", "node", "idle node, large-data transport, nobody subscribes, share of a core", 2, "%"),
     Goal("node_memory_mib", "node", "memory of the node with the student", 400, "MiB"),
     Goal(
         "training_cpu_ratio",

@@ -32,18 +32,19 @@ class Status:
 class DiagnosticsPublisher:
     """Publishes what ``collect`` returns."""
 
-    def __init__(self, node: Node, collect: Callable[[], tuple[list[Status], str]]) -> None:
+    def __init__(self, node: Node, collect: Callable[[], tuple[list[Status], str]], before: Callable[[], None]) -> None:
         """Starts to publish.
 
         Args:
             node: owner.
             collect: gives the lines and the hardware id (the name of the model); called in the executor's thread.
+            before: called once a second before that: other work of an idle node, which so wakes up once, not twice.
         """
         self._node = node
-        self._collect = collect
+        self._collect, self._before = collect, before
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # also while a simulated clock stands still
-        self._timer = node.create_timer(PERIOD_S, lambda: self.publish(), clock=steady)
+        self._timer = node.create_timer(PERIOD_S, lambda: self._tick(), clock=steady)
 
     def publish(self) -> None:
         """Publishes once."""
@@ -61,3 +62,7 @@ class DiagnosticsPublisher:
             for status in statuses
         ]
         self._publisher.publish(message)
+
+    def _tick(self) -> None:
+        self._before()
+        self.publish()

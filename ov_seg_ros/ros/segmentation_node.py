@@ -75,7 +75,7 @@ class SegmentationNode(LifecycleNode):
             self.destroy_node()
             raise
         self.add_on_set_parameters_callback(self._change_parameters)
-        self._diagnostics = DiagnosticsPublisher(self, self._statuses)
+        self._diagnostics = DiagnosticsPublisher(self, self._statuses, self._check_inputs)
 
     def autostart(self) -> bool:
         """Configures and activates, if the parameter ``autostart`` says so.
@@ -162,6 +162,10 @@ class SegmentationNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         self._values, self._settings = values, settings
         return SetParametersResult(successful=True)
+
+    def _check_inputs(self) -> None:
+        if self._session is not None:
+            self._session.check_inputs()
 
     def _statuses(self) -> tuple[list[Status], str]:
         if self._session is None:

@@ -28,9 +28,7 @@ from ov_seg_ros.ros.transforms import open_transforms
 from ov_seg_ros.ros.worker import LatestWorker
 
 CHECK_PERIOD_S = 0.2
-"""How often subscriptions are mended while somebody listens, seconds."""
-IDLE_PERIOD_S = 1.0
-"""How often the node looks at its input while nobody does."""
+"""How often the inputs are looked at while somebody listens, seconds."""
 MIN_DEPTH = 5
 """Clouds the middleware keeps while the executor is busy."""
 
@@ -53,7 +51,7 @@ class SegmentationSession:
         self._segmenter = segmenter
         self._transforms = open_transforms(node, parameters.extrinsics_file, parameters.fixed_frame)
         self._cameras = CameraInputs(node, parameters, self._transforms, self._on_match)
-        self._outputs = Outputs(node, parameters, segmenter.description.label_space, lambda: self._check())
+        self._outputs = Outputs(node, parameters, segmenter.description.label_space, lambda: self.check_inputs())
         self._label_info = LabelInfoPublisher(node)
         self._pipeline = ScanPipeline(node, segmenter, self._outputs, self._cameras, parameters)
         self._worker: LatestWorker[ScanJob, OverlayTask] = LatestWorker(
@@ -64,7 +62,7 @@ class SegmentationSession:
             on_error=self._on_error,
         )
         self._subscription: SensorSubscription | None = None
-        self._timer = node.create_timer(CHECK_PERIOD_S, lambda: self._check(), clock=_steady_clock())
+        self._timer = node.create_timer(CHECK_PERIOD_S, lambda: self.check_inputs(), clock=_steady_clock())
         self._timer.cancel()
         self._label_info.publish(segmenter.description.label_space, segmenter.sha256)
 
@@ -74,7 +72,7 @@ class SegmentationSession:
         depth = max(MIN_DEPTH, self._parameters.queue_size + 2)
         self._subscription = SensorSubscription(self._node, PointCloud2, "~/input/pointcloud", self._receive, depth)
         self._timer.reset()
-        self._check()
+        self.check_inputs()
 
     def deactivate(self) -> None:
         """Unsubscribes; waits for the scan in work."""
@@ -123,6 +121,24 @@ class SegmentationSession:
             lines.append(Status(f"camera {name}", level, message, {key: str(fact) for key, fact in facts.items()}))
         return lines, self._segmenter.description.label_space.name
 
+    def check_inputs(self) -> None:
+        """Listens to what somebody needs, and to nothing else; call once a second, for while nobody listens."""
+        if self._subscription is None:
+            return
+        is_read = self._outputs.cloud_subscribers + self._outputs.overlay_subscribers > 0
+        is_idle = self._outputs.tells_readers and not is_read
+        unwanted = self._subscription.set_wanted(not is_idle)
+        self._pipeline.counters.scans_in += unwanted
+        self._pipeline.counters.scans_unwanted += unwanted
+        self._subscription.check()
+        wants_color = self._segmenter.uses_color and self._outputs.cloud_subscribers > 0
+        self._cameras.set_wanted(wants_color or self._outputs.overlay_subscribers > 0)
+        self._cameras.check()
+        if is_idle:  # then once a second is enough
+            self._timer.cancel()
+        elif self._timer.is_canceled():
+            self._timer.reset()
+
     def _receive(self, message: PointCloud2) -> None:
         self._pipeline.counters.scans_in += 1
         if self._outputs.cloud_subscribers + self._outputs.overlay_subscribers == 0:
@@ -155,21 +171,6 @@ class SegmentationSession:
     def _on_error(self, error: Exception) -> None:
         if self._node.context.ok():  # publishers are gone after a shutdown
             self._pipeline.reject(f"{type(error).__name__}: {error} (a defect of this node, please report it)")
-
-    def _check(self) -> None:
-        """Listens to what somebody needs, and to nothing else."""
-        if self._subscription is None:
-            return
-        is_read = self._outputs.cloud_subscribers + self._outputs.overlay_subscribers > 0
-        is_idle = self._outputs.tells_readers and not is_read
-        unwanted = self._subscription.set_wanted(not is_idle)
-        self._pipeline.counters.scans_in += unwanted
-        self._pipeline.counters.scans_unwanted += unwanted
-        self._subscription.check()
-        wants_color = self._segmenter.uses_color and self._outputs.cloud_subscribers > 0
-        self._cameras.set_wanted(wants_color or self._outputs.overlay_subscribers > 0)
-        self._cameras.check()
-        self._timer.timer_period_ns = round((IDLE_PERIOD_S if is_idle else CHECK_PERIOD_S) * 1e9)
 
     def _report(self, state: str) -> NodeReport:
         now_s = time.monotonic()

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from ov_seg_ros.ros.segmentation_session import IDLE_PERIOD_S
+from ov_seg_ros.ros.diagnostics_publisher import PERIOD_S
 from ov_seg_ros.ros.subscription_gate import SequenceNumbers
 
 POINTS = np.ones((50, 3))
@@ -32,7 +32,7 @@ def test_scans_that_nobody_wants_are_not_taken_but_counted_each(start):
     subscription._callback = taken.append
     for _ in range(40):  # more than the middleware keeps
         rig.send(POINTS)
-    rig.spin(IDLE_PERIOD_S + 0.2)
+    rig.spin(PERIOD_S + 0.2)
     rig.send(POINTS)
     rig.listen(f"{rig.CLOUD}segmentation")
     assert taken == []
