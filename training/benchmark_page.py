@@ -103,13 +103,15 @@ def _commit() -> str:
 
 def _page(path: Path, content: Mapping[str, Any]) -> str:
     shares = content["ceiling"]["share_of_ceiling"]
+    is_short = any(row["name"] == "baseline_short" for row in content["rows"])
+    but_one = ", but for the second, which takes as many on labels as TMP does after its pre-training"
     lines = [
         "# What each part of AFOV gains on synthetic drives",
         "",
         f"`{content['command']}`, {len(content['seeds'])} seeds (drives, order and first weights), judged on drives",
         "that no training uses; mIoU over 16 classes in %, mean and standard deviation over the seeds. All rows of a",
-        "seed learn from the same scans, and for the same number of steps but for the second, which takes as many on",
-        f"labels as TMP does after its pre-training. Figures: [{path.name}]({path.name}).",
+        f"seed learn from the same scans, and for the same number of steps{but_one if is_short else ''}.",
+        f"Figures: [{path.name}]({path.name}).",
         "",
         f"![mIoU by row]({path.with_suffix('.png').name})",
         "",
