@@ -24,6 +24,7 @@ from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.refinement.afi import refine_afi
+from ov_seg_ros.refinement.afi_config import OBJECT_NAMES, AfiConfig
 from ov_seg_ros.runtime.segmenter import Segmenter
 from training.chain import Chain
 from training.evaluation import Evaluation, Predict, evaluate_all
@@ -192,8 +193,10 @@ def export(chain: Chain, stage: StageFolder, trainer: Trainer, path: Path) -> No
 
 
 def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
-    """Scores a student on the ground truth of the source, before and after AFI, and the lifted labels where these are
-    of the same source; writes tables, plots and JSON. Corrupt samples are part of no score and listed beside these.
+    """Scores a student on the ground truth of the source, before and after AFI; writes tables, plots and JSON.
+
+    Where the lift stage is of the same source, its labels are scored too, and AFI with the help of them (image assist).
+    Corrupt samples are part of no score and listed beside these.
 
     Raises:
         ModelError: there is no such student.
@@ -208,13 +211,24 @@ def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
     student = StudentLabels(segmenter)
     rows["student"] = student
     if chain.recipe.refine.predictions:
-        constants = chain.recipe.refine.afi()
-        rows["student + AFI"] = lambda sample: refine_afi(sample.cloud.points, student(sample), space, constants)
+        rows |= _refined(student, space, chain.recipe.refine.afi(), rows.get("lifted"))
     skipped: list[JournalEntry] = []
     results = evaluate_all(_samples(chain, skipped), rows, space)
     write_evaluation(out, results)
     list_skipped(out, skipped)
     return results
+
+
+def _refined(student: Predict, space: LabelSpace, constants: AfiConfig, lifted: Predict | None) -> dict[str, Predict]:
+    """Rows after AFI: without images and, where it is known what these say of which objects, with them."""
+
+    def refined(sample: Sample, image_labels: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        return refine_afi(sample.cloud.points, student(sample), space, constants, image_labels=image_labels)
+
+    rows: dict[str, Predict] = {"student + AFI": refined}
+    if lifted is not None and np.isin(space.class_names, OBJECT_NAMES).any():
+        rows["student + AFI + images"] = lambda sample: refined(sample, lifted(sample))
+    return rows
 
 
 def lifted_labels(chain: Chain) -> Predict:

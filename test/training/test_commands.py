@@ -113,10 +113,11 @@ def test_verbs_say_what_they_did_and_do_nothing_twice(done, capsys):
 def test_evaluate_prints_and_writes_scores(done, capsys, tmp_path):
     assert cli.main(arguments(done, "evaluate", "--out", tmp_path / "scores")) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0].strip() for line in shown[:3]] == ["lifted", "student", "student + AFI"]
+    rows = ["lifted", "student", "student + AFI", "student + AFI + images"]
+    assert [line.split("  ")[0].strip() for line in shown[:4]] == rows
     assert "seen 100.0 % unseen 0.0 %" in shown[0]
     stored = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
-    assert list(stored["rows"]) == ["lifted", "student", "student + AFI"]
+    assert list(stored["rows"]) == rows
     judge = SimpleNamespace(**{**vars(done), "drive": done.judge})
     more = ["--model", done.work / "student.onnx", "--out", tmp_path / "other"]
     assert cli.main(arguments(judge, "evaluate", *more, work=tmp_path / "nothing")) == 0

@@ -109,7 +109,7 @@ def test_the_student_file_says_where_it_comes_from(run):
 
 
 def test_scores_are_of_the_student_before_and_after_afi_and_of_the_lifted_labels(run):
-    assert list(run.scores) == ["lifted", "student", "student + AFI"]
+    assert list(run.scores) == ["lifted", "student", "student + AFI", "student + AFI + images"]
     samples = [TinySource().load_sample(i) for i in range(4)]
     known = sum(int((s.class_id != IGNORE_ID).sum()) for s in samples)
     assert known == 4 * (POINTS - 1)
@@ -120,9 +120,13 @@ def test_scores_are_of_the_student_before_and_after_afi_and_of_the_lifted_labels
     student, space = StudentLabels(Segmenter.load(run.model)), RECIPE.load_label_space()
     right = [(student(s) == s.class_id)[s.class_id != IGNORE_ID].sum() for s in samples]
     assert run.scores["student"].to_dict()["whole"]["accuracy"] == pytest.approx(sum(right) / known)
-    afi = [refine_afi(s.cloud.points, student(s), space, RECIPE.refine.afi()) for s in samples]
-    right = [(a == s.class_id)[s.class_id != IGNORE_ID].sum() for a, s in zip(afi, samples, strict=True)]
-    assert run.scores["student + AFI"].to_dict()["whole"]["accuracy"] == pytest.approx(sum(right) / known)
+    from_images = lifted_labels(run.chain)
+    for row, assist in (("student + AFI", lambda s: None), ("student + AFI + images", from_images)):
+        afi = [
+            refine_afi(s.cloud.points, student(s), space, RECIPE.refine.afi(), image_labels=assist(s)) for s in samples
+        ]
+        right = [(a == s.class_id)[s.class_id != IGNORE_ID].sum() for a, s in zip(afi, samples, strict=True)]
+        assert run.scores[row].to_dict()["whole"]["accuracy"] == pytest.approx(sum(right) / known)
     assert (run.work / "evaluation" / "iou_by_class.png").is_file()
     stored = json.loads((run.work / "evaluation" / "evaluation.json").read_text())
     assert stored["rows"]["lifted"]["whole"]["miou"] == lifted["whole"]["miou"]

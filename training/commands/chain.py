@@ -252,7 +252,7 @@ def _model(chain: Chain, options: argparse.Namespace) -> Path:
 def _print_scores(rows: dict[str, Evaluation]) -> None:
     for name, row in rows.items():
         scores = row.to_dict()
-        print(f"{name:15}", *(f"{part} {percent(scores[part]['miou'])}" for part in ("whole", "seen", "unseen")))
+        print(f"{name:23}", *(f"{part} {percent(scores[part]['miou'])}" for part in ("whole", "seen", "unseen")))
 
 
 _VERBS: dict[str, Callable[[Chain, argparse.Namespace], None]] = {
