@@ -6,6 +6,7 @@ and the host waits asleep.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -51,6 +52,9 @@ class CloudBuffers:
 Chain = Callable[[CloudBuffers], DeviceLabels]
 """Launches everything from a cloud on the device to its labels, without waiting for anything."""
 
+_ONE_AT_A_TIME = threading.Lock()
+"""A recording waits for the whole device, which another thread's recording would not survive."""
+
 
 class Recording:
     """Runs a chain on clouds of up to ``capacity`` points. On a device without CUDA graphs it is called every time.
@@ -64,6 +68,7 @@ class Recording:
 
     def __init__(self, chain: Chain, capacity: int, with_color: bool, device: torch.device) -> None:
         self._chain = chain
+        self._device = device
         self._on_gpu = device.type == "cuda"
         self._uploaded = CloudBuffers.empty(capacity, with_color, device)
         self._cloud = CloudBuffers.empty(capacity, with_color, torch.device("cpu"), pinned=self._on_gpu)
@@ -71,7 +76,7 @@ class Recording:
         self._graph: torch.cuda.CUDAGraph | None = None
         if self._on_gpu:
             self._done = torch.cuda.Event(blocking=True)
-            self._graph = self._record(device)
+            self._graph = self._record()
 
     def run(self, cloud: PointCloud, color: NDArray[np.float32] | None = None) -> DeviceLabels:
         """Labels a cloud.
@@ -92,17 +97,18 @@ class Recording:
         if self._graph is None:
             self._launch()
         else:
-            self._graph.replay()
-            self._done.record()
-            self._done.synchronize()
+            with torch.cuda.device(self._device):  # another one may be this thread's: its end would say nothing
+                self._graph.replay()
+                self._done.record()
+                self._done.synchronize()
         return self._labels
 
     def _launch(self) -> None:
         _copy(self._cloud, self._uploaded)
         _copy(self._chain(self._uploaded), self._labels)
 
-    def _record(self, device: torch.device) -> torch.cuda.CUDAGraph:
-        with torch.cuda.device(device):
+    def _record(self) -> torch.cuda.CUDAGraph:
+        with _ONE_AT_A_TIME, torch.cuda.device(self._device):
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):

@@ -105,9 +105,10 @@ class TritonSegmenter(Segmenter):
     def _record(self, cloud: PointCloud) -> Recording:
         """A recording with room for this scan, and for those that had room before."""
         self._recording = None  # its memory is given back before more is taken
-        self._room = self._room.with_room_for(cloud, self.description)
-        chain = ScanChain(self.description, self._triton, self._room, self._device)
-        self._recording = Recording(chain, self._room.points, self.uses_color, self._device)
+        room = self._room.with_room_for(cloud, self.description)
+        chain = ScanChain(self.description, self._triton, room, self._device)
+        self._recording = Recording(chain, room.points, self.uses_color, self._device)
+        self._room = room  # not before: a scan that is too large for the GPU must not enlarge the next one's recording
         return self._recording
 
 

@@ -24,7 +24,7 @@ from ov_seg_ros.runtime import segmenter as segmenter_module
 from ov_seg_ros.runtime import triton_segmenter
 from ov_seg_ros.runtime.model_file import load_model_file, shipped_model_path
 from ov_seg_ros.runtime.segmenter import STAGES, Segmenter
-from ov_seg_ros.runtime.triton_segmenter import Room, TritonSegmenter, capacity_for
+from ov_seg_ros.runtime.triton_segmenter import Room, ScanChain, TritonSegmenter, capacity_for
 
 pytestmark = pytest.mark.xdist_group("triton")
 HAS_GPU = DEVICE == "cuda"
@@ -153,6 +153,23 @@ def test_a_failing_gpu_names_model_and_size(student: Path, monkeypatch: pytest.M
     monkeypatch.setattr(triton_segmenter, "ScanChain", fail)
     with pytest.raises(ModelError, match="'tiny' failed on TritonCUDA with 60 points: CUDA out of memory"):
         on_device(student).segment(random_cloud(60))
+
+
+def test_a_scan_that_is_too_large_for_the_gpu_leaves_the_next_one_alone(
+    student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SmallChain(ScanChain):
+        def __init__(self, description: Any, network: Any, room: Room, device: Any) -> None:
+            if room.points > 200:
+                raise RuntimeError("CUDA out of memory")
+            super().__init__(description, network, room, device)
+
+    monkeypatch.setattr(triton_segmenter, "ScanChain", SmallChain)
+    segmenter = on_device(student)
+    before = segmenter.segment(random_cloud(60))
+    with pytest.raises(ModelError, match="out of memory"):
+        segmenter.segment(random_cloud(300))
+    np.testing.assert_array_equal(segmenter.segment(random_cloud(60)).class_id, before.class_id)
 
 
 def test_a_graph_of_something_else_is_refused(tiny_model: Path) -> None:
