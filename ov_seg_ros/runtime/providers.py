@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
@@ -21,7 +23,8 @@ SHORT_NAMES = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 
 # A scan changes the shapes of every tensor. "Next power of two" growth of the GPU arena would then
 # hold up to twice the memory of the largest scan (onnxruntime #14474, #22297).
-_CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested"}
+# TF32, on by default, multiplies with 10 bits of mantissa: the answers would not be those of the CPU.
+_CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
 _REMEDIES = {
     CUDA: "pip uninstall -y onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]' (NVIDIA driver needed;"
     " the wheel must match the driver's CUDA major version), or provider cpu",
@@ -95,7 +98,7 @@ def _create_verified(content: bytes, name: str, num_threads: int, where: str) ->
     hints = "" if name == CPU else _preload_gpu_libraries()
     providers: list[Any] = [(name, _CUDA_OPTIONS if name == CUDA else {})]
     if name == TENSORRT:
-        providers.append((CUDA, _CUDA_OPTIONS))
+        providers = [(TENSORRT, _tensorrt_options()), (CUDA, _CUDA_OPTIONS)]
     if name != CPU:
         providers.append(CPU)  # for the operators that the provider leaves out, by its own choice
     try:
@@ -124,6 +127,16 @@ def _session_options(num_threads: int) -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # errors reach the user as our exceptions, not as lines on stderr
     return options
+
+
+def _tensorrt_options() -> dict[str, str]:
+    """Engines are kept between starts where there is a place for them: building one takes minutes."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ov_seg_ros" / "tensorrt"
+        cache.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # the latter where there is no home
+        return {}
+    return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache), "trt_timing_cache_enable": "1"}
 
 
 def _preload_gpu_libraries() -> str:

@@ -67,6 +67,36 @@ class TestBrokenGpuInstallation:
         assert "CUDAExecutionProvider was asked for but did not start" in network.note
 
 
+def test_a_gpu_computes_in_float32_and_keeps_its_engines(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Session:
+        def __init__(self, *_: object, providers: list, **__: object) -> None:
+            pairs = [(p, None) if isinstance(p, str) else p for p in providers]
+            asked.append([*[name for name, _ in pairs], [given for _, given in pairs if given is not None]])
+
+        def get_providers(self) -> list[str]:
+            return asked[-1][:1]
+
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("cuda", "tensorrt"):
+        create_session(tiny_model.read_bytes(), name)
+    cuda = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
+    assert asked[0] == [*names[1:], [cuda]]
+    assert asked[1][:3] == names
+    assert asked[1][3][0]["trt_engine_cache_path"] == str(tmp_path / "ov_seg_ros" / "tensorrt")
+    assert (tmp_path / "ov_seg_ros" / "tensorrt").is_dir()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    create_session(tiny_model.read_bytes(), "tensorrt")
+    assert asked[2][3] == [{}, cuda]
+
+
 def test_number_of_threads(tiny_model: Path) -> None:
     session = create_session(tiny_model.read_bytes(), "cpu", num_threads=1)
     assert session.session.get_session_options().intra_op_num_threads == 1
