@@ -29,12 +29,11 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         torch.save(dict(state), file)  # into a file object: only that says when the disk is full
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Reads the state of a training.
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads the state of a training; its tensors are on the CPU.
 
     Args:
         path: of the file.
-        device: where its tensors shall be.
 
     Raises:
         InputError: the file is missing, damaged, or no checkpoint of a training.
@@ -42,7 +41,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist: run the training it comes from first")
     try:
-        state = dict(torch.load(path, map_location=device, weights_only=True))
+        state = dict(torch.load(path, map_location="cpu", weights_only=True))
         if missing := [key for key in KEYS if key not in state]:
             raise ValueError(f"it lacks {', '.join(missing)}")
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,6 +16,8 @@ from training.student import compiled_layers
 from training.student.sparse_layers import TABLES, LevelTables, SparseBackend
 
 _ROUNDS = 3
+
+logger = logging.getLogger(__name__)
 
 
 class FastestBackend:
@@ -49,11 +52,13 @@ class FastestBackend:
 
     def _loaded(self) -> list[SparseBackend]:
         found = [TABLES]
-        for load in self._candidates.values():
+        for name, load in self._candidates.items():
             try:
                 found.append(load())
             except (ConfigError, MissingDependencyError):
                 continue
+            except Exception as error:  # it is there, but does not import: built for another CUDA, for instance
+                logger.warning("%s is left out, it does not load: %s", name, error)
         return found
 
 
@@ -67,7 +72,7 @@ def fastest(
     """The backend with the shortest forward and backward pass of one submanifold convolution.
 
     Args:
-        backends: take turns; one that refuses the type of the features (ConfigError) is out.
+        backends: take turns; a library that refuses the type of the features (ConfigError), or fails, is out.
         features: (V, C_in).
         weight: (27, C_in, C_out).
         tables: of the V voxels.
@@ -78,7 +83,11 @@ def fastest(
         for backend in list(backends):
             try:
                 seconds = _time_pass(backend, features, weight, tables, wait)
-            except ConfigError:
+            except Exception as error:
+                if backend is TABLES:
+                    raise
+                if not isinstance(error, ConfigError):
+                    logger.warning("%s is left out, it fails here: %s", backend.name, error)
                 backends.remove(backend)
                 continue
             best[backend.name] = min(best.get(backend.name, seconds), seconds)

@@ -1,7 +1,8 @@
 """Sparse convolutions on the neighbour tables of ``ov_seg_ros.core.pyramid``, in torch.
 
 Each layer is, per kernel offset, a gather, a matrix product and a scatter-add whose rows are distinct,
-so results do not depend on the number of threads. The exporter writes the same three steps as ONNX nodes.
+so results depend neither on the number of threads nor, on a GPU, on who adds first. The exporter writes the same
+three steps as ONNX nodes.
 Other libraries can do the same arithmetic on the same weights and tables: see ``sparse_backends``.
 """
 
@@ -89,14 +90,12 @@ def submanifold(features: Tensor, weight: Tensor, tables: LevelTables) -> Tensor
 def down(features: Tensor, weight: Tensor, tables: StrideTables) -> Tensor:
     """(V_fine, C_in) to (V_coarse, C_out) by ``weight`` (8, C_in, C_out)."""
     grouped = features.index_select(0, tables.child)  # (V_fine, C_in), by corner
-    products = _grouped_matmul(grouped, weight, tables.starts)
-    out = products.new_zeros(tables.num_coarse, products.shape[1])
-    return out.index_add(0, tables.parent, products)
+    return _ParentSum.apply(_grouped_matmul(grouped, weight, tables.starts), tables)
 
 
 def up(features: Tensor, weight: Tensor, tables: StrideTables) -> Tensor:
     """(V_coarse, C_in) to (V_fine, C_out) by ``weight`` (8, C_in, C_out)."""
-    grouped = features.index_select(0, tables.parent)  # (V_fine, C_in), by corner
+    grouped = _ParentRows.apply(features, tables)  # (V_fine, C_in), by corner
     return _grouped_matmul(grouped, weight, tables.starts).index_select(0, tables.position)
 
 
@@ -177,6 +176,40 @@ def _in_one_type(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def _grouped_matmul(rows: Tensor, weight: Tensor, starts: list[int]) -> Tensor:
     """Rows [starts[o], starts[o + 1]) times weight[o]."""
     return torch.cat([rows[starts[o] : starts[o + 1]] @ weight[o] for o in range(len(weight))])
+
+
+def _sum_by_parent(rows: Tensor, tables: StrideTables) -> Tensor:
+    """(V_fine, C), by corner, to (V_coarse, C). A voxel has one child per corner: the rows of each sum are distinct."""
+    out = rows.new_zeros(tables.num_coarse, rows.shape[1])
+    for begin, end in zip(tables.starts, tables.starts[1:], strict=False):
+        out.index_add_(0, tables.parent[begin:end], rows[begin:end])
+    return out
+
+
+class _ParentSum(torch.autograd.Function):
+    """Sum over children."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, tables: StrideTables) -> Tensor:
+        ctx.tables = tables
+        return _sum_by_parent(rows, tables)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0].index_select(0, ctx.tables.parent), None
+
+
+class _ParentRows(torch.autograd.Function):
+    """Every child gets the row of its parent."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, tables: StrideTables) -> Tensor:
+        ctx.tables = tables
+        return features.index_select(0, tables.parent)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _sum_by_parent(grads[0], ctx.tables), None
 
 
 class _SubmanifoldFunction(torch.autograd.Function):

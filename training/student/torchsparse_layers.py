@@ -10,8 +10,8 @@ written here. Facts relied on, from github.com/mit-han-lab/torchsparse (version 
 385f5ce8718fcae93540511b7f5832f4e71fd835:
 
 - ``torchsparse/backends.py``: importing the package asks for the properties of a CUDA device and fails without one.
-  ``allow_tf32`` is on from compute capability 8.0: float32 is then multiplied with 10 bits of mantissa. For
-  float32 proper, set ``torchsparse.backends.allow_tf32 = False``.
+  ``allow_tf32`` is on from compute capability 8.0: float32 is then multiplied with 10 bits of mantissa.
+  ``load_backend`` turns that off.
 - ``torchsparse/nn/functional/conv/kmap/build_kmap.py``: ``transpose_kernel_map(kmap, ifsort, training, split_mask_num,
   split_mask_num_bwd)`` reads ``kmap["out_in_map"]``, (rows, volume) int32 with -1 for none and a multiple of 128
   rows, and ``kmap["sizes"]`` = (rows read, rows written) of the convolution in that map, and returns the same
@@ -54,6 +54,9 @@ def load_backend() -> SparseBackend:
         raise MissingDependencyError("torchsparse", INSTALL, "the sparse backend torchsparse")
     if not torch.cuda.is_available():
         raise ConfigError("the sparse backend torchsparse needs a CUDA GPU and torch sees none: use the backend tables")
+    from torchsparse import backends
+
+    backends.allow_tf32 = False
     return backend_of_kernels(NAME, lambda features: features.is_cuda, prepare, convolve)
 
 

@@ -293,7 +293,7 @@ class Trainer:
         path = self.out / CHECKPOINT
         if not path.exists():
             return
-        state = load_checkpoint(path, self.group.device)
+        state = load_checkpoint(path)  # on the CPU, where an optimiser's counters stay; it copies the rest itself
         if state.get("config") != asdict(self.config) or state.get("shape") != asdict(self.network.config):
             raise InputError(f"{path} was trained with other settings: choose another output folder or delete it")
         self.network.load_state_dict(state["network"])

@@ -53,13 +53,26 @@ def test_one_that_refuses_the_type_is_out() -> None:
     assert fastest([refusing, slow], FEATURES, WEIGHT, TABLE) is slow
 
 
+def test_a_library_that_fails_on_this_card_is_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    broken, slow = backend("broken", error=RuntimeError("no kernel image")), backend("slow", 0.01)
+    assert fastest([slow, broken], FEATURES, WEIGHT, TABLE) is slow
+    assert "broken is left out, it fails here: no kernel image" in caplog.text
+
+
+def test_our_own_failure_is_not_hidden() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        fastest([TABLES, backend("other")], torch.ones(2, 5), WEIGHT, TABLE)
+
+
 def test_the_race_leaves_no_gradients() -> None:
     features = torch.ones(2, 4, requires_grad=True)
     fastest([backend("only")], features, WEIGHT, TABLE)
     assert features.grad is None
 
 
-def test_on_a_gpu_the_race_is_run_once_among_what_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_race_is_run_once_among_what_loads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """With features that say they lie on a GPU, as no GPU is needed to see who is asked."""
     races = []
 
@@ -71,10 +84,16 @@ def test_on_a_gpu_the_race_is_run_once_among_what_loads(monkeypatch: pytest.Monk
         raise MissingDependencyError("torchsparse", "pip install it", "the sparse backend torchsparse")
 
     monkeypatch.setattr(fastest_backend, "fastest", race)
-    auto = FastestBackend({"torchsparse": missing, "spconv": lambda: backend("spconv")})
+
+    def of_another_cuda():
+        raise ImportError("libcudart.so.11")
+
+    auto = FastestBackend({"torchsparse": missing, "spconv": lambda: backend("spconv"), "third": of_another_cuda})
     on_gpu = OnGpu()
     assert [auto.choose(on_gpu, WEIGHT, TABLE).name for _ in range(2)] == ["spconv", "spconv"]
     assert races == [["tables", "spconv"]]
+    assert "third is left out, it does not load: libcudart.so.11" in caplog.text
+    assert "torchsparse" not in caplog.text
     assert auto.choose(on_gpu, WEIGHT, object()).name == "spconv"  # strides follow the choice
 
 

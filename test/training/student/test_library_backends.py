@@ -60,10 +60,8 @@ def spconv_gpu():
 
 @pytest.fixture
 def torchsparse_gpu():
-    backends = pytest.importorskip("torchsparse", reason="torchsparse is not installed").backends
-    before, backends.allow_tf32 = backends.allow_tf32, False
-    yield load_backend("torchsparse")
-    backends.allow_tf32 = before
+    pytest.importorskip("torchsparse", reason="torchsparse is not installed")
+    return load_backend("torchsparse")
 
 
 @pytest.fixture(

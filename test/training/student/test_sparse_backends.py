@@ -1,7 +1,9 @@
 """One checkpoint under every backend: the same logits, the same gradients, clear words where a library is missing."""
 
 import importlib.util
+import sys
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,10 +96,13 @@ def test_scans_without_a_voxel_never_reach_a_library():
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_checkpoint_is_the_same_under_every_backend(name, monkeypatch):
+    torchsparse = SimpleNamespace(allow_tf32=True)
+    monkeypatch.setitem(sys.modules, "torchsparse", SimpleNamespace(backends=torchsparse))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     plain, other = MinkUNet(NETWORKS["small"], 3, 4), MinkUNet(NETWORKS["small"], 3, 4)
     use_backend(other, name)
+    assert torchsparse.allow_tf32 == (name != "torchsparse")  # float32 is float32
     other.load_state_dict(plain.state_dict())
     copied = deepcopy(other)  # as the trainer copies a network to average it
     assert copied.stem.conv.backend == other.stem.conv.backend
