@@ -9,9 +9,10 @@ the share of points that keep their label. Scans of 32 beams have voxels of 0.1 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ from ov_seg_ros.bench.section import BenchOptions, Cell, Section, Table
 from ov_seg_ros.bench.spread import paired_ratio, summarize
 from ov_seg_ros.bench.stages import LABELS, staged
 from ov_seg_ros.commands.bench import run_contest
-from ov_seg_ros.core.errors import OvSegError
 from ov_seg_ros.runtime.model_file import load_model_file
 from ov_seg_ros.runtime.segmenter import Segmenter
 
@@ -39,6 +39,11 @@ ENGINES = (HALF, FLOAT, ONNX_RUNTIME)
 Contender = tuple[str, str]
 """Network and who computes it."""
 Times = dict[Contender, list[float]]
+REPLAYS = 10
+"""Between two looks at the clock: the host's work to start one would count where the network is faster than that."""
+Missing = dict[str, None]
+"""Sentences on what could not be measured, each once."""
+Result = TypeVar("Result")
 
 
 def contest(options: BenchOptions) -> Section:
@@ -47,17 +52,15 @@ def contest(options: BenchOptions) -> Section:
     if reason:
         return Section("gpu", "On an NVIDIA GPU", missing=(f"a GPU: not measured, {reason}",))
     tables: list[Table] = []
-    missing: dict[str, None] = {}
+    missing: Missing = {}
     measures: dict[str, float] = {}
     networks = QUICK_NETWORKS if options.quick else NETWORKS
     for scan in {scan.beams: scan for scan in options.scans}.values():
         options.say(f"  whole scans, {scan.name} beams")
-        times, agreement, absent = whole_scans(networks, scan, options)
-        missing |= dict.fromkeys(absent)
+        times, agreement = whole_scans(networks, scan, options, missing)
         tables.append(Table(f"{LABELS}, {scan.name} beams: {len(scan):,} points", rows_of(times, agreement)))
         options.say(f"  parts of a scan, {scan.name} beams")
-        parts, absent = forward_passes(scan, options)
-        missing |= dict.fromkeys(absent)
+        parts = forward_passes(scan, options, missing)
         tables.append(Table(f"minkunet18, {scan.name} beams: parts of a scan, on the GPU", rows_of(parts)))
         measures |= goal_figures(scan.beams, times, parts)
     title = f"on {torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}"
@@ -74,26 +77,22 @@ def why_not() -> str:
 
 
 def whole_scans(
-    networks: Sequence[str], scan: BenchScan, options: BenchOptions
-) -> tuple[Times, dict[Contender, float], tuple[str, ...]]:
-    """Milliseconds from bytes to labels, share of labels as on the CPU, and who did not start."""
-    contenders, agreement, missing = {}, {}, []
+    networks: Sequence[str], scan: BenchScan, options: BenchOptions, missing: Missing
+) -> tuple[Times, dict[Contender, float]]:
+    """Milliseconds from bytes to labels, and share of labels as on the CPU."""
+    contenders, agreement = {}, {}
     for network in networks:
         path = options.scratch / f"{network}_{scan.beams}.onnx"
         write_student(network, VOXEL_SIZES[scan.beams], path)
         expected = Segmenter.load(path, "cpu").segment(scan.cloud).class_id
         for engine in ENGINES:
-            try:
+            with noting(engine, missing):
                 segmenter = load(path, engine)
                 found = segmenter.segment(scan.cloud).class_id
-            except OvSegError as error:
-                missing.append(f"{engine}: not measured, {error}")
-            else:
                 contenders[network, engine] = staged(segmenter, scan)
                 agreement[network, engine] = float(np.mean(found == expected))
-    rows = take_turns(contenders, QUICK_ROUNDS if options.quick else ROUNDS)
-    times = {contender: [row[LABELS] for row in of_one] for contender, of_one in rows.items()}
-    return times, agreement, tuple(missing)
+    rows = in_turns(contenders, QUICK_ROUNDS if options.quick else ROUNDS, missing)
+    return {contender: [row[LABELS] for row in of_one] for contender, of_one in rows.items()}, agreement
 
 
 def load(path: Path, engine: str) -> Segmenter:
@@ -105,23 +104,53 @@ def load(path: Path, engine: str) -> Segmenter:
     return TritonSegmenter(load_model_file(path), None, "float16" if engine == HALF else "float32")
 
 
-def forward_passes(scan: BenchScan, options: BenchOptions) -> tuple[Times, tuple[str, ...]]:
+def forward_passes(scan: BenchScan, options: BenchOptions, missing: Missing) -> Times:
     """MinkUNet18 with ready maps, ours and spconv's, and what comes before it; milliseconds on the GPU."""
     from benchmarks.peers.case_maker import make_case
     from training.student.minkunet import NETWORKS as CONFIGS
 
     folder = options.scratch / f"case_{scan.beams}"
     case = make_case(folder, "minkunet18", CONFIGS["minkunet18"], scan.cloud, VOXEL_SIZES[scan.beams], scan.name)
-    contenders, missing = our_parts(case.model_path, scan), []
-    try:
+    contenders: dict[str, Callable[[], Any]] = {}
+    with noting(OURS, missing):
+        contenders |= our_parts(case.model_path, scan)
+    with noting(SPCONV, missing), torch.no_grad():
         from benchmarks.peers.spconv_gpu import implicit_gemm
 
-        with torch.no_grad():
-            contenders[SPCONV] = recorded(implicit_gemm(case).run)
-    except Exception as error:  # the library may fail in any way on a card it does not know
-        missing.append(f"{SPCONV}: not measured, {error}")
+        contenders[SPCONV] = recorded(implicit_gemm(case).run)
     on_gpu = {("minkunet18", name): on_the_clock(work) for name, work in contenders.items()}
-    return take_turns(on_gpu, max(options.rounds, 20)), tuple(missing)
+    return in_turns(on_gpu, max(options.rounds, 20), missing)
+
+
+@contextmanager
+def noting(name: str, missing: Missing) -> Iterator[None]:
+    """Who fails is left out by name: CUDA's errors, Triton's and those of libraries have no common base class."""
+    try:
+        yield
+    except Exception as error:
+        missing[f"{name}: not measured, {error}"] = None
+
+
+def in_turns(
+    contenders: Mapping[Contender, Callable[[], Result]], rounds: int, missing: Missing
+) -> dict[Contender, list[Result]]:
+    """``take_turns`` of those that do not fail."""
+    failed: set[Contender] = set()
+
+    def guarded(contender: Contender) -> Callable[[], Result | None]:
+        def measure() -> Result | None:
+            if contender not in failed:
+                with noting(" ".join(contender), missing):
+                    return contenders[contender]()
+                failed.add(contender)
+            return None
+
+        return measure
+
+    rows = take_turns({contender: guarded(contender) for contender in contenders}, rounds)
+    return {
+        contender: [r for r in of_one if r is not None] for contender, of_one in rows.items() if contender not in failed
+    }
 
 
 def our_parts(model: Path, scan: BenchScan) -> dict[str, Callable[[], Any]]:
@@ -145,7 +174,10 @@ def our_parts(model: Path, scan: BenchScan) -> dict[str, Callable[[], Any]]:
 
 
 def recorded(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Replays what ``work`` launches, as one CUDA graph; it runs three times before, to compile and choose kernels."""
+    """Replays what ``work`` launches, as one CUDA graph; it runs three times before, to compile and choose kernels.
+
+    A graph knows addresses alone: what comes out keeps ``work`` alive, and with it the memory that the graph reads.
+    """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())  # on which its inputs are still being made
     with torch.cuda.stream(stream):
@@ -158,21 +190,22 @@ def recorded(work: Callable[[], Any]) -> Callable[[], Any]:
 
     def replay() -> Any:
         graph.replay()
-        return kept
+        return work, kept
 
     return replay
 
 
 def on_the_clock(work: Callable[[], Any]) -> Callable[[], float]:
-    """A contender that returns the milliseconds between two events on the GPU."""
+    """A contender that returns the milliseconds of one of ``REPLAYS`` between two events on the GPU."""
 
     def measure() -> float:
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
-        work()
+        for _ in range(REPLAYS):
+            work()
         end.record()
         end.synchronize()
-        return float(begin.elapsed_time(end))
+        return float(begin.elapsed_time(end)) / REPLAYS
 
     return measure
 

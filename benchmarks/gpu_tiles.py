@@ -1,6 +1,6 @@
 """Finds the fastest tiles of every convolution of a network on the GPU at hand, beside what ``choose_tile`` says.
 
-    python benchmarks/gpu_tiles.py [--network minkunet18] [--beams 64] [--scans synthetic] [--processes 16]
+    python benchmarks/gpu_tiles.py [--network minkunet18] [--beams 64] [--scans synthetic] [--processes N]
 
 Every shape of ``gpu.tile_shapes.shapes_to_try`` that compiles is timed on the tables of one scan (medians of CUDA graph
 replays, caches warm as in the network). The last lines say what all convolutions would take with each choice.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -85,7 +86,8 @@ def run_once(kind: Kind, shape: TileShape, table: RowTable, repeat: int = 0) -> 
         return 0.0
     from triton.testing import do_bench_cudagraph
 
-    return float(do_bench_cudagraph(lambda: convolve(weights, operands, tiles, shape), rep=repeat))
+    replay = do_bench_cudagraph(lambda: convolve(weights, operands, tiles, shape), rep=repeat, return_mode="median")
+    return float(replay)
 
 
 def compile_shapes(task: tuple[Kind, list[TileShape]]) -> None:
@@ -124,7 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--network", default="minkunet18")
     parser.add_argument("--beams", type=int, choices=VOXEL_SIZES, default=64)
     parser.add_argument("--scans", nargs="+", default=["synthetic"])
-    parser.add_argument("--processes", type=int, default=16)
+    parser.add_argument(
+        "--processes", type=int, default=min(16, os.cpu_count() or 1), help="that compile (default: %(default)s)"
+    )
     parser.add_argument("--rep", type=int, default=5, help="milliseconds of timing per shape")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():

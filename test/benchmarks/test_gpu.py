@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from functools import partial
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 pytest.importorskip("torch", reason="contests compare with torch")
+import torch
 
 from benchmarks import gpu
 from benchmarks.gpu import HALF, OURS, SPCONV, goal_figures, rows_of
@@ -39,9 +43,34 @@ def test_who_does_not_start_is_left_out_by_name(
 
     monkeypatch.setattr(gpu, "load", refuse)
     options = BenchOptions(tmp_path / "x.onnx", (as_scan("random 32", small_cloud),), quick=True, scratch=tmp_path)
-    times, agreement, missing = gpu.whole_scans((SMALL,), options.scans[0], options)
-    assert (times, agreement) == ({}, {})
-    assert missing[0] == f"{HALF}: not measured, no driver"
+    missing: dict[str, None] = {}
+    assert gpu.whole_scans((SMALL,), options.scans[0], options, missing) == ({}, {})
+    assert next(iter(missing)) == f"{HALF}: not measured, no driver"
+
+
+def test_who_fails_on_the_way_does_not_take_the_others_along() -> None:
+    calls, missing = iter(range(9)), {}
+
+    def fail_in_the_second_round() -> float:
+        if next(calls) == 1:
+            raise RuntimeError("CUDA error")
+        return 1.0
+
+    contenders = {(SMALL, OURS): lambda: 2.0, (SMALL, SPCONV): fail_in_the_second_round}
+    assert gpu.in_turns(contenders, 3, missing) == {(SMALL, OURS): [2.0] * 3}
+    assert list(missing) == [f"minkunet18 {SPCONV}: not measured, CUDA error"]
+    assert next(calls) == 2  # it is not asked again
+
+
+def test_what_a_graph_reads_lives_as_long_as_its_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Stream", "current_stream", "CUDAGraph", "stream", "graph"):
+        monkeypatch.setattr(gpu.torch.cuda, name, MagicMock())
+    weights = torch.zeros(1)
+    alive = weakref.ref(weights)
+    replay = gpu.recorded(partial(torch.add, weights, 1))
+    del weights
+    replay()
+    assert alive() is not None
 
 
 def test_goals_are_judged_by_float16_and_paired_ratios() -> None:
