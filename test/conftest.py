@@ -13,9 +13,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 
-# Without a GPU, its kernels run in Triton's interpreter: chosen when Triton is imported, which others may do first.
-if not any(Path("/dev").glob("nvidia[0-9]*")):
-    os.environ.setdefault("TRITON_INTERPRET", "1")
+# Where torch sees no GPU, kernels run in Triton's interpreter: chosen when Triton is imported, maybe by others.
+try:
+    import torch
+except ImportError:
+    pass
+else:
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Never talk to other machines, nor to a robot that happens to be on the same network.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
