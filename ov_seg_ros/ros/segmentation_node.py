@@ -20,6 +20,7 @@ from ov_seg_ros.ros.parameters import NodeParameters, change_parameter, declare_
 from ov_seg_ros.ros.process_end import limit_end
 from ov_seg_ros.ros.process_memory import keep_freed_memory
 from ov_seg_ros.ros.segmentation_session import SegmentationSession
+from ov_seg_ros.runtime.warm_up import draw_street
 
 NAME = "segmentation_node"
 SegmenterFactory = Callable[[NodeParameters], SegmenterLike]
@@ -143,6 +144,8 @@ class SegmentationNode(LifecycleNode):
         refinement = self._settings.refinement
         segmenter = refine_segmenter(self._segmenter_factory(self._settings), refinement)
         segmenter.warm_up()
+        if self._settings.cameras:
+            draw_street()  # overlays are drawn between scans, which must not wait for the first one
         self._session = SegmentationSession(self, self._settings, segmenter)
         self.get_logger().info(
             f"student {segmenter.sha256[:12]}, {len(segmenter.description.label_space)} classes, {segmenter.provider}, "
@@ -186,7 +189,7 @@ def main(args: Sequence[str] | None = None, segmenter_factory: SegmenterFactory 
     node = None
     keep_freed_memory()
     try:
-        rclpy.init(args=None if args is None else list(args))
+        _start_rclpy(args)
         node = SegmentationNode(segmenter_factory)
         if not node.autostart():
             return 1 if rclpy.ok() else 0
@@ -209,6 +212,20 @@ def main(args: Sequence[str] | None = None, segmenter_factory: SegmenterFactory 
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _start_rclpy(args: Sequence[str] | None) -> None:
+    """Starts rclpy.
+
+    Raises:
+        ConfigError: what stands after --ros-args cannot be read.
+    """
+    try:
+        rclpy.init(args=None if args is None else list(args))
+    except Exception as error:  # rcl's and rclpy's have no common base class
+        raise ConfigError(
+            f"rclpy does not start: {error}; look at the names, values and files after --ros-args"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -50,6 +50,18 @@ def test_refuses_to_start_and_says_why(arguments, last_words):
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--params-file", "/nowhere.yaml"], ["-p", "queue_size"], ["-r", "~/input/pointcloud:="]]
+)
+def test_ros_arguments_that_cannot_be_read_are_no_orderly_end(arguments):
+    process = start_process(SIMULATED, *arguments)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "cannot start: rclpy does not start: " in output
+    assert "look at the names, values and files after --ros-args" in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_ends_with_exit_code_0(end):
     process = start_process(SIMULATED, "--params-file", str(CHECKOUT / "config" / "segmentation_node.yaml"))
