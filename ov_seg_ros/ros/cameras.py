@@ -33,13 +33,15 @@ class CameraState:
     """What is known about one camera.
 
     Attributes:
-        model: from the latest good camera_info, None before.
+        model: from the latest camera_info, None before and if that one was refused.
+        refusal: why the latest camera_info was refused, empty if it was not.
         images_in: images received.
         problem: why the last scan got no image of it, empty if it got one.
         transform: "known", or why the latest lookup failed.
     """
 
     model: CameraModel | None = None
+    refusal: str = ""
     calibration: tuple[Any, ...] = ()
     images_in: int = 0
     problem: str = "not looked at yet"
@@ -171,15 +173,14 @@ class CameraInputs:
 
     def _receive_info(self, name: str, message: CameraInfo) -> None:
         state = self.states[name]
-        size = (message.width, message.height)
-        calibration = (size, message.distortion_model, tuple(message.k), tuple(message.d), tuple(message.p))
+        calibration = _calibration_of(message)
         if calibration == state.calibration:
             return
         state.calibration = calibration
         try:
-            state.model = decode_camera_info(message, self._parameters.images_rectified)
+            state.model, state.refusal = decode_camera_info(message, self._parameters.images_rectified), ""
         except OvSegError as error:
-            state.model = None
+            state.model, state.refusal = None, str(error)
             self._warn(f"camera {name}: camera_info refused: {error}")
 
     def _receive_image(self, name: str, message: Image | CompressedImage) -> None:
@@ -210,6 +211,15 @@ def _bind(receive: Callable[[str, Any], None], name: str) -> Callable[[Any], Non
     return lambda message: receive(name, message)
 
 
+def _calibration_of(message: CameraInfo) -> tuple[Any, ...]:
+    """All that decides what a camera_info means."""
+    roi = message.roi
+    window = (roi.x_offset, roi.y_offset, roi.width, roi.height)
+    size = (message.width, message.height, message.binning_x, message.binning_y, window)
+    numbers = (tuple(values) for values in (message.k, message.d, message.r, message.p))
+    return (size, message.distortion_model, *numbers)
+
+
 def _why_unpaired(matched: MatchedImage, state: CameraState) -> str:
     """Why there is no image to decode; empty if there is one."""
     if matched.outcome == "missing":
@@ -219,5 +229,5 @@ def _why_unpaired(matched: MatchedImage, state: CameraState) -> str:
         side = "the camera lags or has stopped" if matched.outcome == "stale" else "wrong offset or clock"
         return f"stamps {apart:.3f} s apart ({matched.outcome}: {side})"
     if state.model is None:
-        return "no camera_info received yet" if not state.calibration else "camera_info refused"
+        return f"camera_info refused: {state.refusal}" if state.refusal else "no camera_info received yet"
     return ""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
+from ov_seg_ros.core import projection
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.messages.camera_info import encode_camera_info
 from ov_seg_ros.messages.images import decode_image, encode_compressed_image, encode_image
@@ -116,6 +117,7 @@ def test_the_cloud_does_not_wait_for_the_overlay(start, extrinsics):
         ("no_info", "no camera_info received yet"),
         ("frame", "is for 'lidar' -> 'camera_front_optical', the messages are in 'lidar' and 'somewhere'"),
         ("size", "its calibration says (20, 64, 3)"),
+        ("uncalibrated", "CameraInfo K is zero - uncalibrated camera; calibrate it"),
     ],
 )
 def test_a_missing_image_never_costs_the_scan_and_the_reason_is_said(start, extrinsics, spoil, reason):
@@ -129,7 +131,10 @@ def test_a_missing_image_never_costs_the_scan_and_the_reason_is_said(start, extr
         shift = {"late": 4 * 10**8, "early": -4 * 10**8}.get(spoil, 0)
         frame = "somewhere" if spoil == "frame" else FRAME
         model = CameraModel(64, 20, 32.0, 32.0, 32.0, 10.0) if spoil == "size" else CAMERA
-        camera.send(stamp + shift, info=spoil != "no_info", frame_id=frame, camera=model)
+        if spoil == "uncalibrated":
+            camera.infos.publish(CameraInfo(width=64, height=48, distortion_model="plumb_bob"))
+        info = spoil not in ("no_info", "uncalibrated")
+        camera.send(stamp + shift, info=info, frame_id=frame, camera=model)
         rig.spin(0.05)
     rig.label(message)
     rig.spin(0.25)
@@ -137,6 +142,39 @@ def test_a_missing_image_never_costs_the_scan_and_the_reason_is_said(start, extr
     level, text, _ = rig.diagnostics()["camera front"]
     assert level == 1
     assert reason in text
+
+
+def test_a_camera_that_starts_to_bin_is_calibrated_anew(start, extrinsics):
+    rig = start(cameras=["front"], extrinsics_file=extrinsics)
+    overlays = rig.listen(OVERLAY, Image)
+    camera = Camera(rig)
+    camera.wait()
+    for count, binning in enumerate((1, 2), 1):
+        message = rig.cloud(POINTS)
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        info = encode_camera_info(CAMERA, INFO_TYPES, stamp, FRAME)
+        info.binning_x = info.binning_y = binning
+        camera.infos.publish(info)
+        pixels = np.zeros((CAMERA.height // binning, CAMERA.width // binning, 3), np.uint8)
+        camera.images.publish(encode_image(pixels, MESSAGE_TYPES, stamp, FRAME))
+        rig.spin(0.05)
+        rig.label(message)
+        rig.spin_until(lambda: len(overlays) == count)  # noqa: B023
+    assert (overlays[1].height, overlays[1].width) == (24, 32)
+
+
+def test_what_draws_overlays_is_compiled_before_the_first_one(start, extrinsics):
+    rig = start(cameras=["front"], extrinsics_file=extrinsics)
+    compiled = len(projection._points_ahead.signatures)
+    assert compiled
+    overlays = rig.listen(OVERLAY, Image)
+    camera = Camera(rig)
+    camera.wait()
+    message = rig.cloud(POINTS)
+    camera.send(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+    rig.label(message)
+    rig.spin_until(lambda: overlays)
+    assert len(projection._points_ahead.signatures) == compiled
 
 
 def test_without_any_transform_there_is_no_overlay_but_a_reason(start):
