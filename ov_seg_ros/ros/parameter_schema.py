@@ -19,8 +19,8 @@ from ov_seg_ros.core.errors import ConfigError
 
 Value = bool | int | float | str | list[str]
 _TYPES = {"boolean": bool, "integer": int, "number": float, "string": str, "array": list}
-FOREIGN = ("qos_overrides.", "use_sim_time", "start_type_description_service")
-"""Parameters that belong to rclpy; they start with one of these."""
+FOREIGN, FOREIGN_FAMILY = ("use_sim_time", "start_type_description_service"), "qos_overrides."
+"""Parameters that belong to rclpy: their names, and how those of a family start."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ParameterSchema:
         """
         resolved = self.defaults
         for name, value in given.items():
-            if not name.startswith(FOREIGN):
+            if name not in FOREIGN and not name.startswith(FOREIGN_FAMILY):
                 resolved[name] = check_value(name, value, self.entry(name))
         return resolved
 

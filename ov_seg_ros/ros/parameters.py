@@ -120,8 +120,11 @@ def change_parameter(values: Mapping[str, Value], schema: ParameterSchema, name:
     """The values after one of them was changed while the node runs.
 
     Raises:
-        ConfigError: the new value has the wrong type or is out of its range.
+        ConfigError: the new value has the wrong type or is out of its range, or there is none: the parameter would be
+            deleted.
     """
+    if value is None:
+        raise ConfigError(f"{name} cannot be deleted; set it to its default to undo a change")
     return {**values, name: check_value(name, value, schema.entry(name))}
 
 

@@ -80,6 +80,7 @@ def test_an_unknown_class_to_filter_is_refused_at_start(start):
         ("filter.classes", ["caar"], "did you mean 'car'"),
         ("filter.class_probability_threshold", 1.5, ""),
         ("queue_size", 3, "read-only"),
+        ("filter.classes", None, "filter.classes cannot be deleted"),
     ],
 )
 def test_changes_that_are_refused(start, name, value, reason):

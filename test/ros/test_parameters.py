@@ -67,6 +67,7 @@ def test_every_number_has_a_unit_and_a_default_in_its_range():
     ("given", "message"),
     [
         ({"queue_sizes": 3}, "unknown parameter queue_sizes: did you mean queue_size?"),
+        ({"use_sim_timex": True}, "unknown parameter use_sim_timex"),
         ({"zzzz": 3}, "unknown parameter zzzz: known: autostart, cameras"),
         ({"queue_size": 0}, "queue_size must be 1 to 1000, got 0"),
         ({"queue_size": 2.5}, "queue_size must be an integer, got 2.5"),
@@ -89,7 +90,8 @@ def test_refused(given, message):
 
 def test_accepted():
     given = {"cameras": ["a", "b"], "matching.offset_ms.b": -20, "matching.tolerance_ms": 30, "filter.classes": None}
-    settings = NodeParameters.from_values(schema.resolve({**given, "qos_overrides./x.reliability": "y"}))
+    of_rclpy = {"qos_overrides./x.reliability": "y", "use_sim_time": True, "start_type_description_service": False}
+    settings = NodeParameters.from_values(schema.resolve({**given, **of_rclpy}))
     assert settings.cameras == {"a": CameraTiming(0, 30_000_000), "b": CameraTiming(-20_000_000, 30_000_000)}
     assert (settings.filter_classes, settings.deadline_ns, settings.queue_size) == ((), 100_000_000, 1)
 
