@@ -120,8 +120,8 @@ class TfTransforms:
         """Looks the transform up, without waiting."""
         from rclpy.time import Time
 
-        lidar_time = Time(nanoseconds=query.lidar_stamp_ns)
         try:
+            lidar_time = Time(nanoseconds=query.lidar_stamp_ns)
             if self._fixed_frame:
                 camera_time = Time(nanoseconds=query.camera_stamp_ns)
                 found = self._buffer.lookup_transform_full(
@@ -129,7 +129,7 @@ class TfTransforms:
                 )
             else:
                 found = self._buffer.lookup_transform(query.camera_frame, query.lidar_frame, lidar_time)
-        except Exception as error:  # tf2's exceptions need tf2 to be named, and all mean the same here
+        except Exception as error:  # tf2's exceptions need tf2 to be named; a stamp may be negative: all mean the same
             raise InputError(f"tf {query.lidar_frame} -> {query.camera_frame} missing: {error}") from error
         t, q = found.transform.translation, found.transform.rotation
         return matrix_from_quaternion(np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w]))

@@ -1,5 +1,6 @@
 """Camera poses from a file and from tf (a stand-in: tf2_ros is not on PyPI); never identity in place of an error."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,6 +98,12 @@ def test_the_file_answers_where_tf_cannot_and_the_error_names_both(tmp_path):
     assert FirstKnown([tf, file]).camera_from_lidar(QUERY).shape == (4, 4)
     with pytest.raises(InputError, match=r"tf lidar -> camera_front_optical missing: .* and extrinsics_file is empty"):
         FirstKnown([tf], "and extrinsics_file is empty").camera_from_lidar(QUERY)
+
+
+def test_a_stamp_that_tf_cannot_have_is_no_transform():
+    query = replace(QUERY, lidar_stamp_ns=-1)
+    with pytest.raises(InputError, match="tf lidar -> camera_front_optical missing"):
+        TfTransforms(Buffer()).camera_from_lidar(query)
 
 
 def test_reset_clears_tf():
