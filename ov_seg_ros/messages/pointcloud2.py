@@ -48,6 +48,8 @@ PROFILES = ("full", "xyzcpe")
 
 _UINT8, _FLOAT32 = 2, 7
 _LABEL_FIELDS = {"probability": _FLOAT32, "entropy": _FLOAT32, "class_id": _UINT8}
+_LARGEST_POINT = 1 << 20
+"""Bytes of a point that a cloud without points may declare."""
 _BLOCK = 8192
 """Points that are written at a time: input, output and labels of a block stay in the cache."""
 
@@ -73,6 +75,11 @@ class DecodedCloud:
 
     def __len__(self) -> int:
         return len(self.cloud)
+
+    @property
+    def label_fields(self) -> tuple[str, ...]:
+        """Fields with the names of labels that the input has already."""
+        return tuple(sorted({field.name for field in self.layout} & set(_LABEL_FIELDS)))
 
     @cached_property
     def is_dense(self) -> bool:
@@ -146,7 +153,7 @@ def encode_segmentation(
         return _encode_xyzcpe(decoded, labels, _labels_keep_dense(decoded, segmented), allocate)
     if profile != "full":
         raise ConfigError(f"unknown output profile {profile!r}; known: {', '.join(PROFILES)}")
-    taken = sorted({field.name for field in decoded.layout} & set(_LABEL_FIELDS))
+    taken = decoded.label_fields
     if taken and not overwrite:
         raise InputError(
             f"the input cloud has the field {', '.join(taken)} already: it is labelled; feed the unlabelled cloud, or "
@@ -217,10 +224,11 @@ def encode_filtered(
 
 def _check_layout(layout: tuple[CloudField, ...], point_step: int | None, what: str) -> None:
     """``point_step`` None: no points, so no memory that the fields could leave."""
+    limit = _LARGEST_POINT if point_step is None else point_step
     for field in layout:
         if field.datatype not in DATATYPES:
             raise InputError(f"{what}: field {field.name!r} has the unknown datatype {field.datatype}, known: 1 to 8")
-        if field.offset < 0 or field.count < 0 or (point_step is not None and field.end > point_step):
+        if field.offset < 0 or field.count < 0 or field.end > limit:
             raise InputError(f"{what}: field {field.name!r} ends at byte {field.end}, outside of the point")
 
 

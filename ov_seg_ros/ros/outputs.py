@@ -100,12 +100,16 @@ class Outputs:
     def publish_clouds(self, decoded: DecodedCloud, segmented: SegmentedCloud) -> None:
         """Publishes the labelled cloud in each of the forms that are subscribed to.
 
-        Raises:
-            InputError: the input has label fields already.
+        Label fields that the input has get the new values, which is said once.
         """
         if _is_read(self._segmentation):
+            if decoded.label_fields and self._profile == "full":
+                names = ", ".join(decoded.label_fields)
+                self._node.get_logger().warning(
+                    f"labels of the input are replaced by the student's: {names}", once=True
+                )
             memory = self._memories[self._segmentation]
-            cloud = encode_segmentation(decoded, segmented, self._profile, allocate=memory.allocate)
+            cloud = encode_segmentation(decoded, segmented, self._profile, overwrite=True, allocate=memory.allocate)
             self._segmentation.publish(memory.to_message(cloud))
         if _is_read(self._visualization):
             memory = self._memories[self._visualization]

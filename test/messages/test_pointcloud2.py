@@ -172,6 +172,10 @@ class TestRefusals:
             ({"fields": (*XYZ, ("t", 12, 9))}, "'t' has the unknown datatype 9"),
             ({"fields": (*XYZ, ("t", 12, FLOAT64))}, "'t' ends at byte 20, outside of the point"),
             ({"fields": (*XYZ, ("t", 12, UINT8, 5))}, "'t' ends at byte 17"),
+            (
+                {"fields": (*XYZ, ("t", 12, UINT8, 2**31)), "width": 0, "data": b"", "row_step": 0},
+                "'t' ends at byte 2147483660",
+            ),
             ({"data": DATA[:-1]}, "data has 15 bytes, expected 16; truncated"),
             ({"data": DATA + b"0"}, "data has 17 bytes, expected 16; sizes and data contradict"),
             ({"width": 2}, "data has 16 bytes, expected 32"),

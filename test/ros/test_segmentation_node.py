@@ -104,21 +104,29 @@ def test_visualization_and_filtered_clouds(start):
 
 def test_malformed_messages_are_dropped_and_counted_and_the_next_scan_is_labelled(rig):
     rig.listen(f"{rig.CLOUD}segmentation")
-    for spoil in ("truncate", "no_x", "labelled"):
+    for spoil in ("truncate", "no_x"):
         message = rig.cloud(GRID)
         if spoil == "truncate":
             message.data = message.data[:-3]
-        elif spoil == "no_x":
-            message.fields = message.fields[1:]
         else:
-            message = rig.cloud(GRID, class_id=np.zeros(len(GRID), np.uint8))
+            message.fields = message.fields[1:]
         rig.clouds.publish(message)
         rig.spin(0.1)
     rig.label(rig.cloud(GRID))
     level, text, numbers = rig.diagnostics()["segmentation"]
-    assert (numbers["bad_messages"], numbers["scans_labelled"], numbers["scans_in"]) == ("3", "1", "4")
+    assert (numbers["bad_messages"], numbers["scans_labelled"], numbers["scans_in"]) == ("2", "1", "3")
     assert level == 2
-    assert "class_id" in text
+    assert "'x' is missing" in text
+
+
+def test_labels_of_the_input_are_replaced_and_the_other_outputs_do_not_care(rig):
+    visualization = rig.listen(f"{rig.CLOUD}visualization")
+    foreign = {"class_id": np.full(len(GRID), 77, np.uint8), "probability": np.full(len(GRID), 7, np.float64)}
+    fields = decode_pointcloud2(rig.label(rig.cloud(GRID, **foreign))).fields
+    expected = decode_pointcloud2(rig.label(rig.cloud(GRID))).fields
+    for name in ("class_id", "probability", "entropy"):
+        np.testing.assert_array_equal(fields[name], expected[name])
+    rig.spin_until(lambda: len(visualization) == 2)
 
 
 def test_a_failing_student_costs_the_scan_not_the_node(start):
