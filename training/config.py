@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ov_seg_ros.core.errors import ConfigError
+from ov_seg_ros.core.strict_yaml import read_yaml
 from ov_seg_ros.core.voxels import VoxelGrid
-from training.strict_yaml import read_yaml
 
 T = TypeVar("T")
 

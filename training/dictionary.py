@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.core.strict_yaml import read_yaml
 from training.dictionary_reading import Group, read_groups, read_templates
 from training.prompt_templates import fill_template
-from training.strict_yaml import read_yaml
 
 DICTIONARIES = Path(__file__).resolve().parent.parent / "config" / "dictionaries"
 

@@ -16,10 +16,10 @@ import yaml
 from ov_seg_ros import __version__
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.core.strict_yaml import read_yaml
 from training.config import LABEL_SPACES, parse_settings
 from training.dictionary import DICTIONARIES, ClassDictionary
 from training.fingerprint import fingerprint_files
-from training.strict_yaml import read_yaml
 from training.teachers.protocol import Teacher
 
 TEACHERS = Path(__file__).resolve().parent.parent / "config" / "teachers"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import ConfigError
+from ov_seg_ros.core.strict_yaml import read_yaml
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,11 @@ class LabelSpace:
         """Reads a YAML file from ``config/label_spaces``.
 
         Raises:
-            ConfigError: missing file, no YAML, or not the content that ``from_dict`` expects.
+            ConfigError: missing file, no YAML, a key that stands twice, or not the content that ``from_dict`` expects.
         """
         if not path.is_file():
             raise ConfigError(f"label space file {path} does not exist")
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"label space file {path} is no YAML: {error}") from error
-        return cls.from_dict(content, where=str(path))
+        return cls.from_dict(read_yaml(path, "label space file"), where=str(path))
 
 
 def _color(values: list[Any]) -> tuple[int, int, int]:

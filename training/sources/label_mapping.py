@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.core.strict_yaml import read_yaml
 from training.fingerprint import fingerprint_values
 
 LABEL_SPACES = Path(__file__).resolve().parents[2] / "config" / "label_spaces"
@@ -45,8 +45,8 @@ class LabelMapping:
         path = LABEL_SPACES / f"{name}.yaml"
         if not path.is_file():
             raise ConfigError(f"label mapping {path} does not exist{_others_of(name)}")
+        content = read_yaml(path, "label mapping")
         try:
-            content = yaml.safe_load(path.read_text())
             target = LabelSpace.load(LABEL_SPACES / f"{content['target']}.yaml")
             ids = {name: index for index, name in enumerate(target.class_names)}
             names, class_ids = {}, {}
@@ -58,7 +58,7 @@ class LabelMapping:
                     raise ConfigError(f"{path}: {class_name!r} is no class of {target.name}: {', '.join(ids)}")
                 names[raw_id] = str(entry["name"])
                 class_ids[raw_id] = IGNORE_ID if class_name is None else ids[class_name]
-        except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"{path}: expected {{source, target, classes: [{{id, name, target}}]}}: {error!r}"
             ) from error
