@@ -15,6 +15,8 @@ KINDS = ("cartesian", "cylindrical")
 COORD_BITS = 20
 """Cells per axis are fewer than 2**20 - 2, so that a cell and its neighbours pack into one int64 key."""
 
+HALF_TURN = np.float32(np.pi)
+
 
 @dataclass(frozen=True)
 class Voxels:
@@ -39,7 +41,7 @@ class VoxelGrid:
     """A regular grid; what a student was trained on, so it travels inside the model file.
 
     Attributes:
-        kind: "cartesian" (axes x, y, z) or "cylindrical" (axes rho, phi, z; phi in (-pi, pi],
+        kind: "cartesian" (axes x, y, z) or "cylindrical" (axes rho, phi, z; phi in [-pi, pi),
             cells on both sides of the cut at the back are not neighbours, as in AFOV and SLidR).
         voxel_size: cell edge per axis, metres (phi: radians).
         range_min: lower corner per axis, same units.
@@ -75,6 +77,7 @@ class VoxelGrid:
         axes = np.empty((len(points), 3), np.float32)
         np.hypot(points[:, 0], points[:, 1], out=axes[:, 0], dtype=np.float32)
         np.arctan2(points[:, 1], points[:, 0], out=axes[:, 1], dtype=np.float32)
+        axes[axes[:, 1] >= HALF_TURN, 1] = -HALF_TURN  # straight behind is in the first cell, not beyond the last one
         axes[:, 2] = points[:, 2]
         return axes
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ov_seg_ros.core.errors import ConfigError, InputError
-from ov_seg_ros.core.voxels import VoxelGrid
+from ov_seg_ros.core.voxels import HALF_TURN, VoxelGrid
 
 _LARGEST_INT32 = 2**31 - 1
 
@@ -137,7 +137,9 @@ class DeviceGrid:
         if not self._cylindrical:
             return points
         x, y, z = points.unbind(1)
-        return torch.stack((torch.hypot(x, y), torch.atan2(y, x), z), dim=1)
+        phi = torch.atan2(y, x)
+        phi = torch.where(phi >= float(HALF_TURN), -float(HALF_TURN), phi)
+        return torch.stack((torch.hypot(x, y), phi, z), dim=1)
 
     def _keys(self, cells: Tensor, num_points: Tensor) -> Tensor:
         """(capacity,) key of every point, ``none`` for one without a cell."""

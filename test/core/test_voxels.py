@@ -22,6 +22,13 @@ def test_invalid_points_have_no_cell():
     np.testing.assert_array_equal(GRID.voxelize(points).point_to_voxel, [-1, -1, -1, 0])
 
 
+def test_straight_behind_is_in_a_cylinder_whatever_the_sign_of_zero():
+    grid = VoxelGrid("cylindrical", (0.1, np.pi / 180, 0.1), (0.0, -np.pi, -4.0), (80.0, np.pi, 4.0))
+    behind = np.array([[-10, 0.0, 0], [-10, -0.0, 0], [-10, 1e-9, 0], [-10, -1e-9, 0], [-10, 0.1, 0]], np.float32)
+    voxels = grid.voxelize(behind)
+    assert voxels.coords[voxels.point_to_voxel].tolist() == [[100, 0, 40]] * 4 + [[100, 359, 40]]
+
+
 def test_no_points_no_voxels():
     voxels = GRID.voxelize(np.zeros((0, 3), np.float32))
     assert voxels.coords.shape == (0, 3)
