@@ -35,7 +35,8 @@ def refine_afi(
     """Refines the labels of one scan; the same input gives the same output.
 
     Args:
-        points: (N, 3) metres, LiDAR frame with z up; NaN and infinite points keep their label.
+        points: (N, 3) metres, LiDAR frame with z up. Those that are not finite, or lie at (0, 0, 0), where drivers put
+            beams that did not come back, keep their label and take no part.
         class_id: (N,) uint8 labels, 255 = none; a point without a label casts no vote but may receive some.
         label_space: of the labels; tells ground and objects by name.
         config: constants of the method.
@@ -54,10 +55,10 @@ def refine_afi(
     _check(points, class_id, label_space, probabilities, image_labels)
     is_ground = config.ground_mask(label_space) if config.near_ground else np.zeros(len(label_space), bool)
     result = class_id.copy()
-    valid = np.flatnonzero(np.isfinite(points).all(axis=1))
+    valid = np.flatnonzero(np.isfinite(points).all(axis=1) & points.any(axis=1))
     if len(valid) == 0:
         return result
-    places, labels = points[valid].astype(np.float64), class_id[valid]
+    places, labels = points[valid].astype(np.float64, order="C"), class_id[valid]
     votes = _votes_of(labels, len(label_space), None if probabilities is None else probabilities[valid])
     if image_labels is not None:
         labels, votes = _assist(

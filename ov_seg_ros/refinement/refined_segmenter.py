@@ -21,7 +21,7 @@ STAGE = "refinement"
 WARM_UP_POINTS = 512
 
 Refine = Callable[[NDArray[np.float32], NDArray[np.uint8], LabelSpace], NDArray[np.uint8]]
-"""(N, 3) points in metres and (N,) class ids to (N,) class ids; labels of points that are not finite stay."""
+"""(N, 3) points in metres and (N,) class ids to (N,) class ids; labels of points that did not come back stay."""
 
 
 class SegmenterLike(Protocol):
@@ -132,22 +132,12 @@ class RefinedSegmenter:
         """
         segmented = self._segmenter.segment(cloud, images)
         start_ns = time.perf_counter_ns()
-        class_id = self._refine(_places(cloud), segmented.class_id, self.description.label_space)
+        class_id = self._refine(cloud.points, segmented.class_id, self.description.label_space)
         probability = _probability(segmented, class_id)
         elapsed_ms = (time.perf_counter_ns() - start_ns) * 1e-6
         total_ms = segmented.stage_ms["total"] + elapsed_ms
         stage_ms = {**segmented.stage_ms, STAGE: elapsed_ms, "total": total_ms}
         return SegmentedCloud(class_id, probability, segmented.entropy, stage_ms)
-
-
-def _places(cloud: PointCloud) -> NDArray[np.float32]:
-    """(N, 3) points in C order, for which the kernels were compiled; NaN instead of the origin.
-
-    Thousands of points in one place tell nothing, and every search for neighbours would visit all of them.
-    """
-    points = np.array(cloud.points, np.float32, order="C")
-    points[~points.any(axis=1)] = np.nan
-    return points
 
 
 def _probability(segmented: SegmentedCloud, class_id: NDArray[np.uint8]) -> NDArray[np.float32]:

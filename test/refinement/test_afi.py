@@ -224,6 +224,17 @@ def test_images_give_objects_only_and_as_often_as_they_are_believed():
     assert (refined != other).any()
 
 
+def test_beams_that_did_not_come_back_take_no_part_and_keep_their_labels():
+    points = plane().astype(np.float32)
+    given = labels(len(points), ROAD)
+    given[::7] = CAR
+    lost = np.array([[0, 0, 0], [0, -0.0, 0], [np.nan, 0, 0]] * 400, np.float32)
+    both = np.asfortranarray(np.concatenate([points, lost]))  # kernels are compiled for C order
+    refined = refine_afi(both, np.concatenate([given, labels(len(lost), PERSON)]), SPACE, ANYWHERE)
+    np.testing.assert_array_equal(refined[: len(points)], refine_afi(points, given, SPACE, ANYWHERE))
+    assert (refined[len(points) :] == PERSON).all()
+
+
 def test_refuses_what_does_not_fit():
     points, good = plane()[:4], labels(4, CAR)
     with pytest.raises(InputError, match=r"points must have shape \(N, 3\), got \(4, 2\)"):
