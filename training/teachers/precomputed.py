@@ -18,6 +18,7 @@ from ov_seg_ros.core.data_types import CameraImage, TeacherSegments
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from training.dictionary import ClassDictionary
+from training.fingerprint import fingerprint_files, fingerprint_values
 from training.teachers.feature_tables import VARIANTS, Variant
 from training.teachers.image_stems import StemPattern, Tokens, load_nuscenes_tokens
 from training.teachers.label_maps import CONFIDENCE, LabelMapFolder
@@ -76,6 +77,7 @@ class PrecomputedTeacher:
         """
         self.config, self.dictionary = config, dictionary
         self._about: dict[str, Any] = {}
+        self._content = ""
         self._read: Callable[[str, CameraImage], TeacherSegments]
         if self._layout() == "label_maps":
             self._open_label_maps()
@@ -104,12 +106,13 @@ class PrecomputedTeacher:
         return segments
 
     def describe(self) -> dict[str, Any]:
-        """What made the segments, in JSON types."""
+        """What made the segments, and which they are, in JSON types; where they lie does not count."""
         made_by = self._about.get("teacher")
         made_by = made_by if isinstance(made_by, dict) else {}
         same = {name: made_by.get(name) for name in ("model", "weights", "preprocessing", "templates", "logit_scale")}
-        own = {"teacher": "precomputed", "dictionary": self.dictionary.hash, "settings": asdict(self.config)}
-        return {**own, **same, "made_by": self._about}
+        settings = {name: value for name, value in asdict(self.config).items() if name not in ("folder", "tokens")}
+        own = {"teacher": "precomputed", "dictionary": self.dictionary.hash, "settings": settings}
+        return {**own, **same, "made_by": self._about, "content": self._content}
 
     def _layout(self) -> str:
         if self.config.layout != "auto":
@@ -127,13 +130,20 @@ class PrecomputedTeacher:
         folder, variant = Path(self.config.folder), cast(Variant, self.config.features)
         store = SegmentStore.open(folder, self.dictionary, self.config.stem or None, variant, self._tokens())
         self.text_features, self._about = store.text_features, store.about
+        texts = "none" if store.text_features is None else fingerprint_values(store.text_features)
+        self._content = f"{_fingerprint(store.files)}, vectors of texts: {texts}"
         self._read = lambda key, image: store.read(key, image.name, image.stamp_ns)
 
     def _open_label_maps(self) -> None:
         config = self.config
         maps = LabelMapFolder(Path(config.folder), self.dictionary, config.min_confidence, config.components)
+        self._content = _fingerprint(Path(config.folder))
         pattern = StemPattern(config.stem or "{key_name}", maps.stems, self._tokens())
         self._read = lambda key, image: maps.read(pattern.stem_of(key, image))
 
     def _tokens(self) -> Tokens:
         return load_nuscenes_tokens(Path(self.config.tokens)) if self.config.tokens else {}
+
+
+def _fingerprint(folder: Path) -> str:
+    return fingerprint_files((path for path in folder.rglob("*") if path.is_file()), folder)

@@ -147,7 +147,7 @@ def _read_records(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         ids = [int(r["id"]) for r in records]
         category_id = np.array([int(r["category_id"]) for r in records], np.int32)
         score = np.array([float(r.get("score", 1.0)) for r in records], np.float32)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} must be a list of {{id, category_id, ...}}: {error!r}") from error
     if ids != list(range(1, len(ids) + 1)):
         raise InputError(f"{path}: ids must be 1, 2, ... {len(ids)} in this order, got {ids[:10]}")

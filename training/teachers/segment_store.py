@@ -124,6 +124,8 @@ class SegmentStore:
         place = first.parent if first else folder  # all of them are taken from one folder
         about_path = place / "teacher.json"
         about = load_json(about_path) if about_path.is_file() else {}
+        if not isinstance(about, dict) or not isinstance(about.get("stem", ""), str):
+            raise InputError(f"{about_path} must be an object whose stem is a text; copy it again, or label again")
         if about:
             check_dictionary_hash(about, dictionary, about_path)
         store = cls(folder, dictionary, stem or about.get("stem") or "{key_name}", variant, tokens)

@@ -225,3 +225,33 @@ def test_the_real_keyframe_is_found_by_camera_and_stamp():
         )
         teacher = PrecomputedTeacher(config, cityscapes())
         assert [teacher.segment(image, sample.key).segment_id.shape for image in sample.images] == [(900, 1600)] * 6
+
+
+def test_what_it_says_of_itself_depends_on_the_results_and_not_on_where_they_lie(tmp_path):
+    def said_of(folder):
+        return PrecomputedTeacher(PrecomputedConfig(str(folder)), WORDS).describe()
+
+    here = write_maps(tmp_path / "here", classes=["car", "van", "road", "sky"])
+    there = write_maps(tmp_path / "there", classes=["car", "van", "road", "sky"])
+    assert said_of(here) == said_of(there)
+    write_maps(there, np.where(MAP == 3, 1, MAP).astype(np.uint8))
+    assert said_of(here)["content"] != said_of(there)["content"]
+
+
+def test_changed_results_are_not_taken_for_those_that_were_read(tmp_path):
+    store = SegmentStore.create(tmp_path, WORDS, np.ones((4, 2), np.float32), {"model": "m"})
+    said = TeacherSegments(np.ones((3, 5), np.uint16), *(np.zeros(1, t) for t in (np.uint8, np.float32, np.int32)))
+    store.write("drive/000012", "front", said)
+    before = PrecomputedTeacher(PrecomputedConfig(str(tmp_path)), WORDS).describe()
+    (records,) = tmp_path.rglob("segments/**/*.json")
+    records.write_text(records.read_text().replace('"category_id": 0', '"category_id": 2'))
+    after = PrecomputedTeacher(PrecomputedConfig(str(tmp_path)), WORDS).describe()
+    assert {name for name in after if before[name] != after[name]} == {"content"}
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"stem": 5}'])
+def test_a_store_that_says_nonsense_of_itself(tmp_path, content):
+    SegmentStore.create(tmp_path, WORDS, None, {})
+    (tmp_path / "teacher.json").write_text(content)
+    with pytest.raises(InputError, match=r"teacher.json must be an object whose stem is a text"):
+        SegmentStore.open(tmp_path, WORDS)

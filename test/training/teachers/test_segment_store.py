@@ -209,6 +209,7 @@ def test_another_dictionary_is_refused_with_both_hashes(tmp_path):
         ({"records": records(0, 1, 4)}, r"token.json: category_id 4 is none of the 4 texts"),
         ({"records": records(0, 1, -2)}, r"category_id -2 is none of the 4 texts"),
         ({"records": [{"id": 2, "category_id": 0}]}, r"ids must be 1, 2, ... 1 in this order, got \[2\]"),
+        ({"records": [{"id": 1, "category_id": 2**40}]}, r"must be a list of \{id, category_id, ...\}: OverflowError"),
         ({"records": [{"id": 1}]}, r"must be a list of \{id, category_id, ...\}: KeyError"),
         ({"records": {"id": 1}}, r"must be a list"),
         ({"records": [{"id": 1, "category_id": 0, "score": 1.5}]}, r"scores must be in \[0, 1\], got 1.5"),
