@@ -16,6 +16,8 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
+from ov_seg_ros.ros.launch_arguments import transport_environment
+
 PACKAGE = "ov_seg_ros"
 SEGMENT = str(Path(get_package_share_directory(PACKAGE)) / "launch" / "segment.launch.py")
 NODE = "/segmentation_node"
@@ -58,7 +60,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:
-    """Builds node and player once the arguments have their values."""
+    """Builds node and player once the arguments have their values; both get the same transport."""
     values = context.launch_configurations
     options = ["--out", absolute(values["out"]), "--rate", values["rate"], "--node", NODE]
     if values["bag_lidar_topic"]:
@@ -70,6 +72,7 @@ def start(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:
         executable="replay",
         output="screen",
         arguments=[absolute(values["bag"]), *options],
+        additional_env=transport_environment(values["large_data_transport"] == "true", context.environment),
         on_exit=Shutdown(reason="the replay ended"),
     )
     segment = IncludeLaunchDescription(

@@ -10,10 +10,10 @@ from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
-from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch_ros.actions import Node
+
+from ov_seg_ros.ros.launch_arguments import transport_environment
 
 PACKAGE = "ov_seg_ros"
 SHARE = Path(get_package_share_directory(PACKAGE))
@@ -110,24 +110,15 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, the transport, the node, and RViz if asked for."""
-    return LaunchDescription(
-        [
-            *arguments(),
-            SetEnvironmentVariable(
-                "FASTDDS_BUILTIN_TRANSPORTS",
-                EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA"),
-                condition=IfCondition(LaunchConfiguration("large_data_transport")),
-            ),
-            OpaqueFunction(function=start),
-        ]
-    )
+    """The arguments, the node, and RViz if asked for."""
+    return LaunchDescription([*arguments(), OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[Node]:
     """Builds the nodes once the arguments have their values."""
     values = context.launch_configurations
     cameras = [name.strip() for name in values["cameras"].split(",") if name.strip()]
+    transport = transport_environment(values["large_data_transport"] == "true", context.environment)
     node = Node(
         package=PACKAGE,
         executable="segmentation_node",
@@ -137,9 +128,10 @@ def start(context: LaunchContext) -> list[Node]:
         parameters=[values["params_file"], overrides(values, cameras)],
         remappings=[("~/input/pointcloud", values["lidar_topic"]), *camera_remappings(values, cameras)],
         ros_arguments=["--log-level", values["log_level"]],
+        additional_env=transport,
         on_exit=Shutdown(reason="the segmentation node ended") if values["required"] == "true" else None,
     )
-    return [node, rviz(values, cameras)] if values["rviz"] == "true" else [node]
+    return [node, rviz(values, cameras, transport)] if values["rviz"] == "true" else [node]
 
 
 def overrides(values: dict[str, str], cameras: list[str]) -> dict[str, Any]:
@@ -173,7 +165,7 @@ def camera_remappings(values: dict[str, str], cameras: list[str]) -> list[tuple[
     return remappings
 
 
-def rviz(values: dict[str, str], cameras: list[str]) -> Node:
+def rviz(values: dict[str, str], cameras: list[str], transport: dict[str, str]) -> Node:
     """RViz with the preset, whose topics are named as if the node had its default name and cameras 1, 2, 3."""
     node = "/" + "/".join(part for part in (values["namespace"].strip("/"), values["node_name"]) if part)
     preset = "/segmentation_node"
@@ -193,4 +185,5 @@ def rviz(values: dict[str, str], cameras: list[str]) -> Node:
         arguments=["-d", values["rviz_config"], "-f", values["rviz_frame"]],
         parameters=[{"use_sim_time": values["use_sim_time"] == "true"}],
         remappings=[pair for pair in remappings if pair[0] != pair[1]],
+        additional_env=transport,
     )

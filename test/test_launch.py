@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import sys
 import types
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ class LaunchDescription:
 class LaunchContext:
     launch_configurations: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def environment(self) -> Any:
+        return os.environ
+
 
 @dataclass
 class DeclareLaunchArgument:
@@ -40,13 +45,6 @@ class DeclareLaunchArgument:
 @dataclass
 class OpaqueFunction:
     function: Any = field(kw_only=True)
-
-
-@dataclass
-class SetEnvironmentVariable:
-    name: str
-    value: Any
-    condition: Any = field(default=None, kw_only=True)
 
 
 @dataclass
@@ -66,22 +64,6 @@ class Shutdown:
 
 
 @dataclass
-class IfCondition:
-    predicate: Any
-
-
-@dataclass
-class LaunchConfiguration:
-    variable_name: str
-
-
-@dataclass
-class EnvironmentVariable:
-    name: str
-    default_value: str | None = field(default=None, kw_only=True)
-
-
-@dataclass
 class Node:
     executable: str = field(kw_only=True)
     package: str | None = field(default=None, kw_only=True)
@@ -92,6 +74,7 @@ class Node:
     ros_arguments: list[str] = field(default_factory=list, kw_only=True)
     arguments: list[str] = field(default_factory=list, kw_only=True)
     output: str = field(default="log", kw_only=True)
+    additional_env: dict[str, str] | None = field(default=None, kw_only=True)
     on_exit: Any = field(default=None, kw_only=True)
 
 
@@ -101,12 +84,9 @@ STAND_INS = {
         DeclareLaunchArgument,
         IncludeLaunchDescription,
         OpaqueFunction,
-        SetEnvironmentVariable,
         Shutdown,
     ],
-    "launch.conditions": [IfCondition],
     "launch.launch_description_sources": [PythonLaunchDescriptionSource],
-    "launch.substitutions": [EnvironmentVariable, LaunchConfiguration],
     "launch_ros": [],
     "launch_ros.actions": [Node],
     "ament_index_python": [],
@@ -152,6 +132,13 @@ def node(entities: list[Any], executable: str) -> Node:
     return found
 
 
+def included(entities: list[Any]) -> dict[str, str]:
+    """What a launch file gives to the one that it includes."""
+    (include,) = [each for each in entities if isinstance(each, IncludeLaunchDescription)]
+    assert Path(include.source.path) == SEGMENT
+    return dict(include.launch_arguments)
+
+
 SEGMENT = ROOT / "launch" / "segment.launch.py"
 REPLAY = ROOT / "launch" / "replay.launch.py"
 
@@ -184,12 +171,19 @@ class TestEveryLaunchFile:
 
 @pytest.mark.usefixtures("stand_ins")
 class TestSegment:
-    def test_the_transport_is_set_only_where_the_user_did_not(self) -> None:
+    def test_only_our_processes_get_the_transport(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
+        started = start(SEGMENT, lidar_topic="/p", rviz="true")
+        assert [each.additional_env for each in started] == [{"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}] * 2
         entities = load(SEGMENT).generate_launch_description().entities
-        (variable,) = [each for each in entities if isinstance(each, SetEnvironmentVariable)]
-        assert variable.name == "FASTDDS_BUILTIN_TRANSPORTS"
-        assert variable.value == EnvironmentVariable(variable.name, default_value="LARGE_DATA")
-        assert variable.condition == IfCondition(LaunchConfiguration("large_data_transport"))
+        assert {type(each) for each in entities} == {DeclareLaunchArgument, OpaqueFunction}
+        assert "FASTDDS_BUILTIN_TRANSPORTS" not in os.environ
+
+    def test_the_transport_is_set_only_where_the_user_did_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+        assert start(SEGMENT, lidar_topic="/p")[0].additional_env == {}
+        monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS")
+        assert start(SEGMENT, lidar_topic="/p", large_data_transport="false")[0].additional_env == {}
 
     def test_the_topic_is_enough(self) -> None:
         (only,) = start(SEGMENT, lidar_topic="/points")
@@ -249,6 +243,14 @@ class TestReplay:
         assert replay.arguments[0] == str(Path("drive").absolute())
         assert "--lidar-topic" not in replay.arguments
         assert replay.on_exit == Shutdown(reason="the replay ended")
+
+    @pytest.mark.parametrize("wanted", ["true", "false"])
+    def test_node_and_player_have_the_same_transport(self, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+        monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
+        entities = start(REPLAY, bag="drive", rviz="false", large_data_transport=wanted)
+        segment = start(SEGMENT, **included(entities), large_data_transport=wanted)
+        environments = [node(entities, "replay").additional_env, node(segment, "segmentation_node").additional_env]
+        assert environments == [{"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"} if wanted == "true" else {}] * 2
 
     def test_its_arguments_are_those_of_the_executable(self) -> None:
         replay_command = pytest.importorskip("ov_seg_ros.ros.replay")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import threading
@@ -71,7 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0; 2 for an error the user can mend, with one line in the log; 130 after Ctrl-C.
     """
-    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")  # before rclpy: read when DDS starts
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser("replay", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_arguments(parser)

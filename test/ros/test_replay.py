@@ -51,7 +51,7 @@ class Running:
 
 def replay(*arguments, timeout_s=90):
     """Runs the replay; returns the finished process."""
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     command = [sys.executable, "-m", "ov_seg_ros.ros.replay", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
 
@@ -127,6 +127,15 @@ def test_another_rate_is_faster_and_said_so(start, drive, tmp_path):
     assert report["scans_labelled"] == SCANS
     assert "played at 4 times the recorded pace" in report["notes"]
     assert report["cameras"] == []
+
+
+def test_the_transport_is_left_to_whoever_starts_node_and_replay(monkeypatch, tmp_path):
+    from ov_seg_ros.ros import replay as command
+
+    monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    assert command.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
+    assert "FASTDDS_BUILTIN_TRANSPORTS" not in os.environ
 
 
 def test_without_a_node_it_ends_and_says_what_is_missing(drive, tmp_path):
