@@ -16,7 +16,7 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
-from ov_seg_ros.ros.launch_arguments import transport_environment
+from ov_seg_ros.ros.launch_arguments import number, transport_environment
 
 PACKAGE = "ov_seg_ros"
 SEGMENT = str(Path(get_package_share_directory(PACKAGE)) / "launch" / "segment.launch.py")
@@ -62,7 +62,8 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:
     """Builds node and player once the arguments have their values; both get the same transport."""
     values = context.launch_configurations
-    options = ["--out", absolute(values["out"]), "--rate", values["rate"], "--node", NODE]
+    rate = number("rate", values["rate"])
+    options = ["--out", absolute(values["out"]), "--rate", str(rate), "--node", NODE]
     if values["bag_lidar_topic"]:
         options += ["--lidar-topic", values["bag_lidar_topic"]]
     if values["model"]:

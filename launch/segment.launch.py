@@ -13,7 +13,14 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch_ros.actions import Node
 
-from ov_seg_ros.ros.launch_arguments import transport_environment
+from ov_seg_ros.ros.launch_arguments import (
+    camera_names,
+    existing_file,
+    full_node_name,
+    parameters_in_file,
+    transport_environment,
+    whole_number,
+)
 
 PACKAGE = "ov_seg_ros"
 SHARE = Path(get_package_share_directory(PACKAGE))
@@ -47,7 +54,9 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="Refinement of the student's labels; empty = what params_file says.",
         ),
         DeclareLaunchArgument(
-            "cameras", default_value="", description="Names of the cameras, separated by commas: front,left."
+            "cameras",
+            default_value="",
+            description="Names of the cameras, separated by commas: front,left; empty = what params_file says.",
         ),
         DeclareLaunchArgument(
             "camera_topic",
@@ -68,9 +77,10 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument("node_name", default_value="segmentation_node", description="Name of the node."),
         DeclareLaunchArgument(
             "autostart",
-            default_value="true",
-            choices=YES_NO,
-            description="Configure and activate at start; false = wait for a lifecycle manager.",
+            default_value="",
+            choices=["", *YES_NO],
+            description="Configure and activate at start; false = wait for a lifecycle manager; empty = what "
+            "params_file says.",
         ),
         DeclareLaunchArgument(
             "required",
@@ -80,9 +90,9 @@ def arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument(
             "use_sim_time",
-            default_value="false",
-            choices=YES_NO,
-            description="Take the time from /clock (bag, simulator).",
+            default_value="",
+            choices=["", *YES_NO],
+            description="Take the time from /clock (bag, simulator); empty = what params_file says.",
         ),
         DeclareLaunchArgument(
             "large_data_transport",
@@ -115,9 +125,11 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[Node]:
-    """Builds the nodes once the arguments have their values."""
-    values = context.launch_configurations
-    cameras = [name.strip() for name in values["cameras"].split(",") if name.strip()]
+    """Builds the nodes once the arguments have their values; what is wrong with them is said before anything starts."""
+    values = dict(context.launch_configurations)
+    values["params_file"] = existing_file("params_file", values["params_file"])
+    given = overrides(values)
+    in_use = parameters_in_file(values["params_file"], full_name(values)) | given
     transport = transport_environment(values["large_data_transport"] == "true", context.environment)
     node = Node(
         package=PACKAGE,
@@ -125,28 +137,31 @@ def start(context: LaunchContext) -> list[Node]:
         name=values["node_name"],
         namespace=values["namespace"],
         output="screen",
-        parameters=[values["params_file"], overrides(values, cameras)],
-        remappings=[("~/input/pointcloud", values["lidar_topic"]), *camera_remappings(values, cameras)],
+        parameters=[values["params_file"], *([given] if given else [])],
+        remappings=[("~/input/pointcloud", values["lidar_topic"]), *camera_remappings(values, camera_names(in_use))],
         ros_arguments=["--log-level", values["log_level"]],
         additional_env=transport,
         on_exit=Shutdown(reason="the segmentation node ended") if values["required"] == "true" else None,
     )
-    return [node, rviz(values, cameras, transport)] if values["rviz"] == "true" else [node]
+    return [node, rviz(values, in_use, transport)] if values["rviz"] == "true" else [node]
 
 
-def overrides(values: dict[str, str], cameras: list[str]) -> dict[str, Any]:
+def full_name(values: dict[str, str]) -> str:
+    """The name that the node will have, below the namespace of a PushRosNamespace around this file."""
+    return full_node_name((values.get("ros_namespace", ""), values["namespace"]), values["node_name"])
+
+
+def overrides(values: dict[str, str]) -> dict[str, Any]:
     """Parameters of the command line; what was not given stays as params_file says."""
-    given: dict[str, Any] = {
-        "use_sim_time": values["use_sim_time"] == "true",
-        "autostart": values["autostart"] == "true",
-    }
+    given: dict[str, Any] = {name: values[name] == "true" for name in ("autostart", "use_sim_time") if values[name]}
     if values["model"]:
         given["model_path"] = str(Path(values["model"]).expanduser().absolute())
     for name in ("provider", "refinement"):
         if values[name]:
             given[name] = values[name]
     if values["queue_size"]:
-        given["queue_size"] = int(values["queue_size"])
+        given["queue_size"] = whole_number("queue_size", values["queue_size"])
+    cameras = [name.strip() for name in values["cameras"].split(",") if name.strip()]
     if cameras:
         given["cameras"] = cameras
     return given
@@ -165,25 +180,31 @@ def camera_remappings(values: dict[str, str], cameras: list[str]) -> list[tuple[
     return remappings
 
 
-def rviz(values: dict[str, str], cameras: list[str], transport: dict[str, str]) -> Node:
-    """RViz with the preset, whose topics are named as if the node had its default name and cameras 1, 2, 3."""
-    node = "/" + "/".join(part for part in (values["namespace"].strip("/"), values["node_name"]) if part)
-    preset = "/segmentation_node"
+def rviz(values: dict[str, str], in_use: dict[str, Any], transport: dict[str, str]) -> Node:
+    """RViz with the preset, whose topics are named as if the node had its default name and cameras 1, 2, 3.
+
+    Args:
+        values: of the launch arguments.
+        in_use: parameters of the node that the user set.
+        transport: environment variables of the node.
+    """
+    node, preset = full_name(values), "/segmentation_node"
     remappings = [
         (f"{preset}/output/pointcloud/{output}", f"{node}/output/pointcloud/{output}")
         for output in ("visualization", "segmentation")
     ]
     remappings += [
         (f"{preset}/output/image/overlay/camera_{number}", f"{node}/output/image/overlay/{name}")
-        for number, name in enumerate(cameras[:3], start=1)
+        for number, name in enumerate(camera_names(in_use)[:3], start=1)
     ]
+    clock = {name: value for name, value in in_use.items() if name == "use_sim_time"}
     return Node(
         package="rviz2",
         executable="rviz2",
         name="rviz2",
         output="log",
-        arguments=["-d", values["rviz_config"], "-f", values["rviz_frame"]],
-        parameters=[{"use_sim_time": values["use_sim_time"] == "true"}],
+        arguments=["-d", existing_file("rviz_config", values["rviz_config"]), "-f", values["rviz_frame"]],
+        parameters=[clock] if clock else [],
         remappings=[pair for pair in remappings if pair[0] != pair[1]],
         additional_env=transport,
     )

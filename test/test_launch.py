@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ov_seg_ros.core.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 MUST_GIVE = {"segment": {"lidar_topic"}, "replay": {"bag"}}
@@ -139,6 +141,13 @@ def included(entities: list[Any]) -> dict[str, str]:
     return dict(include.launch_arguments)
 
 
+def parameter_file(folder: Path, node: str = "/**", **parameters: Any) -> Path:
+    """A parameter file of a user."""
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({node: {"ros__parameters": parameters}}))
+    return path
+
+
 SEGMENT = ROOT / "launch" / "segment.launch.py"
 REPLAY = ROOT / "launch" / "replay.launch.py"
 
@@ -189,24 +198,99 @@ class TestSegment:
         (only,) = start(SEGMENT, lidar_topic="/points")
         assert (only.package, only.executable, only.name) == ("ov_seg_ros", "segmentation_node", "segmentation_node")
         assert only.remappings == [("~/input/pointcloud", "/points")]
-        file, overrides = only.parameters
+        (file,) = only.parameters
         assert Path(file).name == "segmentation_node.yaml"
-        assert overrides == {"use_sim_time": False, "autostart": True}
 
     def test_arguments_win_over_the_parameter_file(self) -> None:
         (only,) = start(
-            SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", refinement="afi", cameras="front, left"
+            SEGMENT,
+            lidar_topic="/p",
+            model="m.onnx",
+            provider="cpu",
+            refinement="afi",
+            cameras="front, left",
+            queue_size="3",
+            autostart="false",
+            use_sim_time="true",
         )
-        overrides = only.parameters[-1]
-        assert overrides["model_path"] == str(Path("m.onnx").absolute())
-        assert overrides["provider"] == "cpu"
-        assert overrides["refinement"] == "afi"
-        assert overrides["cameras"] == ["front", "left"]
+        assert only.parameters[-1] == {
+            "model_path": str(Path("m.onnx").absolute()),
+            "provider": "cpu",
+            "refinement": "afi",
+            "cameras": ["front", "left"],
+            "queue_size": 3,
+            "autostart": False,
+            "use_sim_time": True,
+        }
+
+    def test_a_parameter_file_is_found_from_the_home_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        mine = parameter_file(tmp_path)
+        assert start(SEGMENT, lidar_topic="/p", params_file="~/mine.yaml")[0].parameters == [str(mine)]
+        monkeypatch.chdir(tmp_path)
+        assert start(SEGMENT, lidar_topic="/p", params_file="mine.yaml")[0].parameters == [str(mine)]
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ({"params_file": "/no/such.yaml"}, "params_file:=/no/such.yaml: expected a file, but .* does not exist"),
+            ({"params_file": "~nobody-here/a.yaml"}, "params_file:=~nobody-here/a.yaml: expected a file"),
+            ({"params_file": "/tmp"}, "params_file:=/tmp: expected a file, but /tmp is a folder"),
+            ({"rviz": "true", "rviz_config": "no.rviz"}, "rviz_config:=no.rviz: expected a file"),
+            ({"queue_size": "abc"}, "queue_size:=abc: expected a whole number, 1 to 1000"),
+            ({"queue_size": "0"}, "queue_size:=0: expected a whole number, 1 to 1000"),
+            ({"cameras": "front left"}, "cameras: 'front left' must match"),
+        ],
+    )
+    def test_wrong_values_are_refused_before_anything_starts(self, given: dict[str, str], words: str) -> None:
+        with pytest.raises(ConfigError, match=words):
+            start(SEGMENT, lidar_topic="/p", **given)
+
+    def test_every_yes_or_no_has_choices(self) -> None:
+        arguments = {argument.name: argument for argument in load(SEGMENT).arguments()}
+        for name in ("autostart", "use_sim_time", "required", "large_data_transport", "rviz"):
+            assert set(arguments[name].choices) - {""} == {"true", "false"}
+
+    def test_cameras_of_the_parameter_file_are_remapped_too(self, tmp_path: Path) -> None:
+        mine = parameter_file(tmp_path, cameras=["front"])
+        (only,) = start(SEGMENT, lidar_topic="/p", params_file=str(mine), camera_topic="/rig/{name}/rgb")
+        assert only.parameters == [str(mine)]
+        assert ("~/input/front/image", "/rig/front/rgb") in only.remappings
+        (only,) = start(SEGMENT, lidar_topic="/p", params_file=str(mine), cameras="left")
+        assert [source for source, _ in only.remappings if "front" in source] == []
+
+    def test_the_parameter_file_is_read_for_the_node_in_its_namespace(self, tmp_path: Path) -> None:
+        mine = parameter_file(tmp_path, node="/car/top/seg", cameras=["front"])
+        given = {"lidar_topic": "/p", "params_file": str(mine), "node_name": "seg"}
+        (only,) = start(SEGMENT, namespace="top", ros_namespace="/car", **given)
+        assert len(only.remappings) == 4
+        (only,) = start(SEGMENT, namespace="top", **given)
+        assert len(only.remappings) == 1
+
+    def test_rviz_takes_the_time_from_where_the_node_does(self, tmp_path: Path) -> None:
+        def clock(**given: str) -> list[Any]:
+            return node(start(SEGMENT, lidar_topic="/p", rviz="true", **given), "rviz2").parameters
+
+        simulated = str(parameter_file(tmp_path, use_sim_time=True))
+        assert clock() == []
+        assert clock(params_file=simulated) == [{"use_sim_time": True}]
+        assert clock(params_file=simulated, use_sim_time="false") == [{"use_sim_time": False}]
 
     def test_overrides_and_choices_are_parameters_of_the_node(self) -> None:
         schema = json.loads((ROOT / "ov_seg_ros/ros/segmentation_node.schema.json").read_text())["properties"]
-        (only,) = start(SEGMENT, lidar_topic="/p", model="m.onnx", provider="cpu", refinement="afi", cameras="front")
-        assert set(only.parameters[-1]) - {"use_sim_time"} <= set(schema)
+        (only,) = start(
+            SEGMENT,
+            lidar_topic="/p",
+            model="m.onnx",
+            provider="cpu",
+            refinement="afi",
+            cameras="front",
+            queue_size="2",
+            autostart="true",
+        )
+        assert set(only.parameters[-1]) <= set(schema)
         arguments = {argument.name: argument for argument in load(SEGMENT).arguments()}
         for name in ("provider", "refinement"):
             assert arguments[name].choices == ["", *schema[name]["enum"]]
@@ -243,6 +327,10 @@ class TestReplay:
         assert replay.arguments[0] == str(Path("drive").absolute())
         assert "--lidar-topic" not in replay.arguments
         assert replay.on_exit == Shutdown(reason="the replay ended")
+
+    def test_a_rate_that_is_no_number_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="rate:=fast: expected a number"):
+            start(REPLAY, bag="drive", rate="fast", rviz="false")
 
     @pytest.mark.parametrize("wanted", ["true", "false"])
     def test_node_and_player_have_the_same_transport(self, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
