@@ -16,6 +16,7 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
+from ov_seg_ros.core.errors import InputError, MissingDependencyError
 from ov_seg_ros.ros.launch_arguments import number, transport_environment
 
 PACKAGE = "ov_seg_ros"
@@ -49,6 +50,9 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "rviz", default_value="true", choices=["true", "false"], description="Show the result in RViz."
         ),
+        DeclareLaunchArgument(
+            "rviz_frame", default_value="", description="Fixed frame in RViz; empty = that of the recorded scans."
+        ),
     ]
     taken = {argument.name for argument in own} | set(GIVEN_TO_SEGMENT)
     return own + [argument for argument in runpy.run_path(SEGMENT)["arguments"]() if argument.name not in taken]
@@ -76,10 +80,31 @@ def start(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:
         additional_env=transport_environment(values["large_data_transport"] == "true", context.environment),
         on_exit=Shutdown(reason="the replay ended"),
     )
-    segment = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(SEGMENT), launch_arguments=GIVEN_TO_SEGMENT.items()
-    )
+    given = dict(GIVEN_TO_SEGMENT)
+    if values["rviz"] == "true":
+        given["rviz_frame"] = values["rviz_frame"] or recorded_frame(absolute(values["bag"]), values["bag_lidar_topic"])
+    segment = IncludeLaunchDescription(PythonLaunchDescriptionSource(SEGMENT), launch_arguments=given.items())
     return [segment, player]
+
+
+def recorded_frame(bag: str, lidar_topic: str) -> str:
+    """The frame of the first scan of a recording.
+
+    Raises:
+        InputError: the recording cannot be read, or it is not clear which topic is the LiDAR.
+        MissingDependencyError: this Python cannot read recordings.
+    """
+    try:
+        from ov_seg_ros.bags.recording import Recording
+    except ImportError as error:
+        remedy = f"pip install {error.name}, or give rviz_frame:=FRAME or rviz:=false"
+        raise MissingDependencyError(str(error.name), remedy, "finding the frame of the recording") from error
+    try:
+        with Recording.open(bag) as recording:
+            first = recording.first(recording.find_lidar_topic(lidar_topic or None))
+            return str(first.decode().header.frame_id) if first else ""
+    except InputError as error:
+        raise InputError(str(error).replace("--lidar-topic ", "bag_lidar_topic:=")) from error
 
 
 def absolute(path: str) -> str:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from ov_seg_ros.core.errors import ConfigError
+from ov_seg_ros.bags.build_messages import cloud_message
+from ov_seg_ros.bags.writer import RecordingWriter
+from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyError
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -148,6 +151,17 @@ def parameter_file(folder: Path, node: str = "/**", **parameters: Any) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording whose LiDAR has a frame of its own."""
+    path = tmp_path_factory.mktemp("bags") / "drive"
+    cloud = cloud_message({axis: np.ones(3, np.float32) for axis in "xyz"}, 1, FRAME)
+    with RecordingWriter(path) as writer:
+        writer.write("/lidar/points", cloud, 1)
+    return path
+
+
+FRAME = "velodyne"
 SEGMENT = ROOT / "launch" / "segment.launch.py"
 REPLAY = ROOT / "launch" / "replay.launch.py"
 
@@ -322,11 +336,29 @@ class TestSegment:
 
 @pytest.mark.usefixtures("stand_ins")
 class TestReplay:
-    def test_the_bag_is_enough(self) -> None:
-        replay = node(start(REPLAY, bag="drive"), "replay")
-        assert replay.arguments[0] == str(Path("drive").absolute())
+    def test_the_bag_is_enough(self, drive: Path) -> None:
+        replay = node(start(REPLAY, bag=str(drive)), "replay")
+        assert replay.arguments[0] == str(drive)
         assert "--lidar-topic" not in replay.arguments
         assert replay.on_exit == Shutdown(reason="the replay ended")
+
+    def test_rviz_shows_the_frame_of_the_recording(self, drive: Path) -> None:
+        assert included(start(REPLAY, bag=str(drive)))["rviz_frame"] == FRAME
+        assert included(start(REPLAY, bag=str(drive), rviz_frame="map"))["rviz_frame"] == "map"
+        rviz = node(start(SEGMENT, **included(start(REPLAY, bag=str(drive))), rviz="true"), "rviz2")
+        assert rviz.arguments[-2:] == ["-f", FRAME]
+
+    def test_a_frame_that_cannot_be_found_is_said_before_anything_starts(
+        self, drive: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(InputError, match="/no/drive"):
+            start(REPLAY, bag="/no/drive")
+        with pytest.raises(InputError, match="\n  bag_lidar_topic:=/lidar/points"):
+            start(REPLAY, bag=str(drive), bag_lidar_topic="/nope")
+        monkeypatch.setitem(sys.modules, "ov_seg_ros.bags.recording", None)
+        with pytest.raises(MissingDependencyError, match="give rviz_frame:=FRAME or rviz:=false"):
+            start(REPLAY, bag=str(drive))
+        assert start(REPLAY, bag=str(drive), rviz="false")
 
     def test_a_rate_that_is_no_number_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="rate:=fast: expected a number"):
@@ -344,17 +376,16 @@ class TestReplay:
         replay_command = pytest.importorskip("ov_seg_ros.ros.replay")
         parser = argparse.ArgumentParser()
         replay_command.add_arguments(parser)
-        given = start(REPLAY, bag="drive", out="results", rate="2.0", bag_lidar_topic="/points", model="m.onnx")
+        given = start(
+            REPLAY, bag="drive", rviz="false", out="results", rate="2.0", bag_lidar_topic="/points", model="m.onnx"
+        )
         args = parser.parse_args(node(given, "replay").arguments)
         assert (args.bag, args.out) == (Path("drive").absolute(), Path("results").absolute())
         assert (args.rate, args.lidar_topic, args.node) == (2.0, "/points", "/segmentation_node")
         assert args.model == Path("m.onnx").absolute()
 
     def test_the_node_hears_the_player_and_loses_nothing(self) -> None:
-        entities = start(REPLAY, bag="drive")
-        (include,) = [each for each in entities if isinstance(each, IncludeLaunchDescription)]
-        assert Path(include.source.path).is_file()
-        given = dict(include.launch_arguments)
+        given = included(start(REPLAY, bag="drive", rviz="false"))
         assert given["lidar_topic"] == "/segmentation_node/input/pointcloud"
         assert given["camera_topic"] == "/segmentation_node/input/{name}/image"
         assert given["camera_info_topic"] == "/segmentation_node/input/{name}/camera_info"
