@@ -65,6 +65,24 @@ def test_launch_commands_fit_the_launch_files(line: str) -> None:
         assert f'"{word.split(":=")[0]}"' in code, word
 
 
+@pytest.mark.parametrize("line", command_lines("python3 -m pip install onnxruntime"))
+def test_pip_on_a_robot_leaves_numpy_as_the_distribution_has_it(line: str) -> None:
+    """Libraries that were built for NumPy 1 do not run on NumPy 2; scipy of Ubuntu 22.04 wants one before 1.25."""
+    words = set(shlex.split(line)[4:])
+    assert words - {"onnxruntime", "numba", "rosbags"} in ({"numpy<2"}, {"numpy<1.25", pillow_requirement()})
+
+
+def test_pip_on_a_robot_is_told_for_both_releases_of_ubuntu() -> None:
+    assert len(command_lines("python3 -m pip install onnxruntime")) == 2
+    assert command_lines("export PIP_BREAK_SYSTEM_PACKAGES") == ["export PIP_BREAK_SYSTEM_PACKAGES=1"]
+
+
+def pillow_requirement() -> str:
+    """What setup.py asks for."""
+    (found,) = re.findall(r'"(pillow[^"]*)"', (ROOT / "setup.py").read_text())
+    return str(found)
+
+
 @pytest.mark.parametrize("line", command_lines("make student ARGS"))
 def test_student_options_exist(line: str) -> None:
     from training.cli import _parser
