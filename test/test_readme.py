@@ -65,6 +65,14 @@ def test_launch_commands_fit_the_launch_files(line: str) -> None:
         assert f'"{word.split(":=")[0]}"' in code, word
 
 
+def test_ov_seg_on_a_robot_is_where_colcon_puts_it() -> None:
+    scripts = re.findall(r'"([\w-]+) = ', (ROOT / "setup.py").read_text())
+    named = re.findall(r"`ros2 run ov_seg_ros ([\w-]+)", README)
+    assert "ov-seg" in named
+    assert set(named) <= set(scripts)
+    assert "install_scripts=$base/lib/ov_seg_ros" in (ROOT / "setup.cfg").read_text()
+
+
 @pytest.mark.parametrize("line", command_lines("python3 -m pip install onnxruntime"))
 def test_pip_on_a_robot_leaves_numpy_as_the_distribution_has_it(line: str) -> None:
     """Libraries that were built for NumPy 1 do not run on NumPy 2; scipy of Ubuntu 22.04 wants one before 1.25."""
