@@ -46,7 +46,7 @@ from training.recipe import LearnSettings
 from training.sample_journal import JournalEntry, list_skipped, read_journals
 from training.sources.protocol import Source
 from training.sources.reading import read_sample
-from training.stage_folder import STAGE_FILE, StageFolder, plain_settings
+from training.stage_folder import STAGE_FILE, StageFolder, first_difference, plain_settings
 from training.student.examples import LabelledScan
 from training.student.trainer import Trainer
 
@@ -68,8 +68,13 @@ def label(chain: Chain) -> LabellingResult:
 
 
 def lift(chain: Chain) -> StageFolder:
-    """What the teacher said gets onto the points: labels, and pairs for the pre-training."""
+    """What the teacher said gets onto the points: labels, and pairs for the pre-training.
+
+    Raises:
+        InputError: another source than this one was labelled, or what ``lift_source`` raises.
+    """
     labelled = StageFolder.load(chain.folder("label")).require_complete()
+    _require_source(labelled, chain.open_source())
     stage = StageFolder.open(chain.folder("lift"), "lift", _lift_settings(chain), {"label": labelled.hash})
     return _lift(chain, stage, chain.folder("label"))
 
@@ -278,7 +283,28 @@ def _lift_settings(chain: Chain) -> dict[str, Any]:
 
 
 def _lifted(chain: Chain) -> StageFolder:
-    return chain.finished("lift", _lift_settings(chain))
+    """The lift stage, whole, of the source of this chain and of its labels; these may have been deleted since."""
+    stage = chain.finished("lift", _lift_settings(chain))
+    if (chain.folder("label") / STAGE_FILE).exists():
+        labelled = StageFolder.load(chain.folder("label"))
+        _require_source(labelled, chain.open_source())
+        if (before := stage.inputs.get("label", "none")) != labelled.hash:
+            raise InputError(
+                f"{stage.path} was lifted from labels {before[:12]}, {labelled.path} now holds {labelled.hash[:12]}; "
+                f"delete {stage.path} and run lift again"
+            )
+    return stage
+
+
+def _require_source(labelled: StageFolder, source: Source) -> None:
+    """Refuses another source than the one that was labelled; the first difference is named."""
+    have, want = labelled.settings.get("source", {}), plain_settings(source_identity(source))
+    if difference := first_difference({"source": have}, {"source": want}):
+        key, came, expected = difference
+        raise InputError(
+            f"{labelled.path} was made with {key} = {came}, source {source.name} has {expected}; give the "
+            "--source that was labelled, or another --work for this one"
+        )
 
 
 def _start(chain: Chain, settings: LearnSettings) -> tuple[Path | None, dict[str, str]]:

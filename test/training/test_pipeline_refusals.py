@@ -101,6 +101,27 @@ def test_other_features_or_sources_are_refused_by_name(run):
         label(replace(run.chain, open_source=partial(TinySource, 3)))
 
 
+@pytest.mark.parametrize("stage", [lift, refine, pretrain, train])
+def test_another_source_than_the_labelled_one_is_refused(run, stage):
+    """Scans go by their numbers, so those of two sources would be mixed."""
+    other = replace(run.chain, open_source=partial(TinySource, 4, blind=frozenset({3})))
+    message = (
+        r"label was made with source\.about\.blind = \[\], source tiny has \[3\]; give the --source that was labelled"
+    )
+    with pytest.raises(InputError, match=message):
+        stage(other)
+    assert lift(run.chain) == run.stages["lift"]
+
+
+def test_a_lift_of_other_labels_is_refused(run, tmp_path):
+    chain = copy_of(run, tmp_path, "lift")
+    StageFolder.open(tmp_path / "label", "label", run.stages["label"].settings, {"more": "1"}).finish(4)
+    with pytest.raises(
+        InputError, match=r"lift was lifted from labels \w{12}, .*label now holds \w{12}; delete .*lift"
+    ):
+        train(chain)
+
+
 def test_stages_that_did_not_run_are_named(tmp_path, exported):
     chain = tiny_chain(tmp_path, exported)
     for stage, folder in ((lift, "label"), (pretrain, "lift"), (train, "lift"), (refine, "lift")):
