@@ -98,7 +98,7 @@ def lift_source(
     tolerance = tolerance or LabellingSettings()
     worker = _Worker(job)  # here first, so that errors of source and store come as they are
     total = len(worker.source)
-    done = _still_there(job)
+    done = _still_there(job, worker.makes_pairs)
     mine = shard(range(total), part.rank, part.world)
     todo = [index for index in mine if index not in done]
     skipped = 0
@@ -111,7 +111,7 @@ def lift_source(
                 write_skipped(job.folder)
                 raise InputError(_too_many(job.folder, skipped, looked_at, entry.error))
     bad = write_skipped(job.folder)
-    done = _still_there(job)
+    done = _still_there(job, worker.makes_pairs)
     if len(done) + len(bad) < total:
         return stage  # other processes are still at it
     if bad and (not done or not tolerance.allows(len(bad), total)):
@@ -130,12 +130,31 @@ def lifted_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted((folder / "scans").glob("??????.npz")), sorted((folder / "pairs").glob("??????.npz"))
 
 
-def _still_there(job: LiftJob) -> dict[int, JournalEntry]:
+def require_files(stage: StageFolder) -> StageFolder:
+    """A finished stage itself.
+
+    Raises:
+        InputError: scans or pairs that it made are no longer there.
+    """
+    scans, pairs = lifted_files(stage.path)
+    if len(scans) != stage.count or (pairs and [p.name for p in pairs] != [s.name for s in scans]):
+        raise InputError(
+            f"{stage.path} holds {len(scans)} scans and {len(pairs)} of their pairs, but {stage.count} were lifted; "
+            f"run {stage.stage} again, it makes what is missing"
+        )
+    return stage
+
+
+def _still_there(job: LiftJob, with_pairs: bool) -> dict[int, JournalEntry]:
     """The samples that are done; one without images has no files where labels come from images."""
+
+    def has_files(index: int) -> bool:
+        return job.scan_path(index).is_file() and (not with_pairs or job.pairs_path(index).is_file())
+
     return {
         index: entry
         for index, entry in read_journals(job.folder).items()
-        if not entry.error and (job.scan_path(index).is_file() or not (entry.cameras or job.store is None))
+        if not entry.error and (has_files(index) or not (entry.cameras or job.store is None))
     }
 
 
@@ -171,6 +190,11 @@ class _Worker:
         self._store: SegmentStore | None = None
         if job.store is not None and job.dictionary is not None:
             self._store = SegmentStore.open(job.store, job.dictionary)
+
+    @property
+    def makes_pairs(self) -> bool:
+        """Where the teacher has features."""
+        return self._store is not None and self._store.text_features is not None
 
     def lift(self, index: int) -> JournalEntry:
         """Writes the files of one sample, whole or not at all; none where there are no images to lift from."""

@@ -40,7 +40,7 @@ from training.learning_stages import (
     run_learning,
     run_pretraining,
 )
-from training.lift_stage import LiftJob, lift_source, lifted_files
+from training.lift_stage import LiftJob, lift_source, lifted_files, require_files
 from training.progress import silent
 from training.recipe import LearnSettings
 from training.sample_journal import JournalEntry, list_skipped, read_journals
@@ -293,7 +293,7 @@ def _lifted(chain: Chain) -> StageFolder:
                 f"{stage.path} was lifted from labels {before[:12]}, {labelled.path} now holds {labelled.hash[:12]}; "
                 f"delete {stage.path} and run lift again"
             )
-    return stage
+    return require_files(stage)
 
 
 def _require_source(labelled: StageFolder, source: Source) -> None:

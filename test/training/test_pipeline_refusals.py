@@ -122,6 +122,24 @@ def test_a_lift_of_other_labels_is_refused(run, tmp_path):
         train(chain)
 
 
+@pytest.mark.parametrize("lost", ["scans", "pairs"])
+def test_lost_files_of_a_lift_are_noticed_and_made_again(tmp_path, exported, lost):
+    chain = tiny_chain(tmp_path, exported)
+    label(chain)
+    lift(chain)
+    path = tmp_path / "lift" / lost / "000002.npz"
+    before = path.read_bytes()
+    path.unlink()
+    for stage in (refine, pretrain, train):
+        with pytest.raises(
+            InputError, match=r"lift holds . scans and . of their pairs, but 4 were lifted; run lift ag"
+        ):
+            stage(chain)
+    assert lift(chain).count == 4
+    assert refine(chain).path == tmp_path / "lift"
+    assert path.read_bytes() == before
+
+
 def test_stages_that_did_not_run_are_named(tmp_path, exported):
     chain = tiny_chain(tmp_path, exported)
     for stage, folder in ((lift, "label"), (pretrain, "lift"), (train, "lift"), (refine, "lift")):
