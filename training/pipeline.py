@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,17 @@ from training.learning_stages import (
 from training.lift_stage import LiftJob, lift_source, lifted_files, require_files
 from training.progress import silent
 from training.recipe import LearnSettings
-from training.sample_journal import JournalEntry, list_skipped, read_journals
+from training.sample_journal import list_skipped, read_journals
+from training.scored_samples import ScoredSamples
 from training.sources.protocol import Source
-from training.sources.reading import read_sample
 from training.stage_folder import STAGE_FILE, StageFolder, first_difference, plain_settings
 from training.student.examples import LabelledScan
 from training.student.trainer import Trainer
 
 PROBES = ("linear", "finetune")
+
+Note = Callable[[str], None]
+"""Told, in one line, what whoever started a stage should know."""
 
 
 def label(chain: Chain) -> LabellingResult:
@@ -197,11 +201,17 @@ def export(chain: Chain, stage: StageFolder, trainer: Trainer, path: Path) -> No
     export_student(trainer.average.cpu().eval(), description, path)
 
 
-def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
+def evaluate(chain: Chain, model: Path, out: Path, note: Note = lambda line: None) -> dict[str, Evaluation]:
     """Scores a student on the ground truth of the source, before and after AFI; writes tables, plots and JSON.
 
     Where the lift stage is of the same source, its labels are scored too, and AFI with the help of them (image assist).
-    Corrupt samples are part of no score and listed beside these.
+    Corrupt samples and those without ground truth are part of no score and listed beside these.
+
+    Args:
+        chain: recipe and source.
+        model: file of the student.
+        out: folder of the results.
+        note: told what is left out, and why.
 
     Raises:
         ModelError: there is no such student.
@@ -209,7 +219,8 @@ def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
     """
     segmenter = Segmenter.load(model)
     space = segmenter.description.label_space
-    require_truth(chain.open_source(), space)
+    source = chain.open_source()
+    require_truth(source, space)
     rows: dict[str, Predict] = {}
     if space.class_names == chain.dictionary.label_space.class_names and _lifted_from_source(chain):
         rows["lifted"] = lifted_labels(chain)
@@ -217,10 +228,12 @@ def evaluate(chain: Chain, model: Path, out: Path) -> dict[str, Evaluation]:
     rows["student"] = student
     if chain.recipe.refine.predictions:
         rows |= _refined(student, space, chain.recipe.refine.afi(), rows.get("lifted"))
-    skipped: list[JournalEntry] = []
-    results = evaluate_all(_samples(chain, skipped), rows, space)
+    samples = ScoredSamples(source, partial(chain.progress, "evaluate"))
+    results = evaluate_all(samples, rows, space)
     write_evaluation(out, results)
-    list_skipped(out, skipped)
+    list_skipped(out, samples.skipped)
+    if samples.without_truth:
+        note(f"{samples.without_truth} of {len(source)} samples have no ground truth and are part of no score")
     return results
 
 
@@ -315,24 +328,6 @@ def _start(chain: Chain, settings: LearnSettings) -> tuple[Path | None, dict[str
     made_with = pretrain_settings(chain) if start == "pretrain" else learn_settings(chain, chain.recipe.train)
     stage = chain.finished(start, made_with)
     return stage.path / CHECKPOINT, {start: stage.hash}
-
-
-def _samples(chain: Chain, skipped: list[JournalEntry]) -> Iterator[Sample]:
-    """Those that can be read; the others are added to ``skipped``."""
-    source, tolerance = chain.open_source(), LabellingSettings()
-    for index in range(len(source)):
-        try:
-            sample = read_sample(source, index)
-        except InputError as error:
-            skipped.append(JournalEntry(index, "", error=str(error)))
-            if len(skipped) == len(source) or not tolerance.allows(len(skipped), index + 1):
-                raise InputError(
-                    f"{len(skipped)} of {index + 1} samples of source {source.name} cannot be read, too many for a "
-                    f"score; copy them again. One of them: {error}"
-                ) from error
-        else:
-            yield sample
-        chain.progress("evaluate", index + 1, len(source))
 
 
 def _lifted_from_source(chain: Chain) -> bool:

@@ -20,6 +20,7 @@ from tiny_chain import (
     tiny_chain,
 )
 
+from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.errors import InputError, ModelError
 from training import pipeline
 from training.learning_stages import CHECKPOINT, LearningJob, run_learning
@@ -254,6 +255,44 @@ def test_a_corrupt_sample_is_part_of_no_score(run, tmp_path, monkeypatch):
     ]
     assert evaluate(run.chain, run.model, tmp_path)["student"].whole.points == 4 * (POINTS - 1)
     assert not (tmp_path / "skipped.json").exists()
+
+
+class PartlyLabelled(TinySource):
+    """Only the scans of these numbers have ground truth."""
+
+    def __init__(self, count: int, labelled: frozenset[int], corrupt: frozenset[int] = frozenset()) -> None:
+        super().__init__(count, corrupt)
+        self.labelled = labelled
+
+    def load_sample(self, index: int) -> Sample:
+        sample = super().load_sample(index)
+        return sample if index in self.labelled else replace(sample, class_id=None)
+
+
+def test_samples_without_ground_truth_are_part_of_no_score(run, tmp_path, monkeypatch):
+    """However many they are: data sets of which only some scans are labelled are common."""
+    monkeypatch.setattr(pipeline, "write_evaluation", partial(pipeline.write_evaluation, with_plots=False))
+    chain = replace(run.chain, open_source=partial(PartlyLabelled, 6, frozenset({0, 5}), frozenset({3})))
+    notes = []
+    scores = evaluate(chain, run.model, tmp_path, notes.append)
+    assert scores["student"].whole.points == 2 * (POINTS - 1)
+    listed = json.loads((tmp_path / "skipped.json").read_text())
+    assert [(row["index"], row["key"]) for row in listed] == [
+        (1, "tiny/000001"),
+        (2, "tiny/000002"),
+        (3, ""),
+        (4, "tiny/000004"),
+    ]
+    assert {row["error"] for row in listed if row["index"] != 3} == {"it has no ground truth"}
+    assert notes == ["3 of 6 samples have no ground truth and are part of no score"]
+
+
+def test_ground_truth_of_no_sample_makes_no_score(run, tmp_path):
+    chain = replace(run.chain, open_source=partial(PartlyLabelled, 4, frozenset(), frozenset({1})))
+    message = "none of the 4 samples of source tiny can be scored: 3 have no ground truth, 1 cannot be read; install"
+    with pytest.raises(InputError, match=message):
+        evaluate(chain, run.model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

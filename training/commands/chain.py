@@ -200,7 +200,7 @@ def _evaluate(chain: Chain, options: argparse.Namespace) -> None:
     if chain.part.rank != 0:
         return
     out = options.out or chain.folder("evaluation")
-    _print_scores(evaluate(chain, _model(chain, options), out))
+    _print_scores(evaluate(chain, _model(chain, options), out, print))
     print(f"tables, plots and JSON: {out}")
     print_skipped(out)
 
