@@ -222,7 +222,7 @@ def evaluate(chain: Chain, model: Path, out: Path, note: Note = lambda line: Non
     source = chain.open_source()
     require_truth(source, space)
     rows: dict[str, Predict] = {}
-    if space.class_names == chain.dictionary.label_space.class_names and _lifted_from_source(chain):
+    if space.class_names == chain.dictionary.label_space.class_names and _lifted_from_source(chain, note):
         rows["lifted"] = lifted_labels(chain)
     student = StudentLabels(segmenter)
     rows["student"] = student
@@ -330,10 +330,17 @@ def _start(chain: Chain, settings: LearnSettings) -> tuple[Path | None, dict[str
     return stage.path / CHECKPOINT, {start: stage.hash}
 
 
-def _lifted_from_source(chain: Chain) -> bool:
-    """Whether the lift stage is of the very source that is evaluated."""
+def _lifted_from_source(chain: Chain, note: Note) -> bool:
+    """Whether the lift stage is of the very source that is evaluated; what stops it from being used is noted."""
     labelled = chain.folder("label")
     if not all((folder / STAGE_FILE).exists() for folder in (labelled, chain.folder("lift"))):
         return False
     source = chain.open_source()
-    return bool(StageFolder.load(labelled).settings["source"] == plain_settings(source_identity(source)))
+    if StageFolder.load(labelled).settings.get("source") != plain_settings(source_identity(source)):
+        return False
+    try:
+        _lifted(chain)
+    except InputError as error:
+        note(f"no scores of the lifted labels, nor of AFI with them: {error}")
+        return False
+    return True

@@ -295,6 +295,26 @@ def test_ground_truth_of_no_sample_makes_no_score(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_unfinished_stale_or_incomplete_lift_makes_no_score(run, tmp_path, monkeypatch):
+    """A part of the labels, or those of another teacher, would be scored as if they were all of this one."""
+    monkeypatch.setattr(pipeline, "write_evaluation", partial(pipeline.write_evaluation, with_plots=False))
+    made = run.stages["lift"]
+    for name, inputs, count, message in (
+        ("unfinished", made.inputs, 0, "is not finished; run it again"),
+        ("stale", {"label": "0" * 64}, 4, "was lifted from labels 000000000000"),
+        ("incomplete", made.inputs, 4, "holds 0 scans and 0 of their pairs, but 4 were lifted"),
+    ):
+        chain = copy_of(run, tmp_path / name, "label")
+        stage = StageFolder.open(chain.folder("lift"), "lift", made.settings, inputs)
+        if count:
+            stage.finish(count)
+        notes = []
+        assert list(evaluate(chain, run.model, tmp_path / name / "out", notes.append)) == ["student", "student + AFI"]
+        (note,) = notes
+        assert note.startswith("no scores of the lifted labels, nor of AFI with them: ")
+        assert message in note
+
+
 @pytest.mark.parametrize(
     ("count", "corrupt", "message"),
     [(9, {0, 2, 4}, "3 of 5 samples of source tiny .*scan 4"), (2, {0, 1}, "2 of 2 samples of source tiny .*scan 1")],
