@@ -26,6 +26,7 @@ from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.student_description import StudentDescription
 from ov_seg_ros.refinement.afi import refine_afi
 from ov_seg_ros.refinement.afi_config import OBJECT_NAMES, AfiConfig
+from ov_seg_ros.runtime.model_file import load_model_file
 from ov_seg_ros.runtime.segmenter import Segmenter
 from training.chain import Chain
 from training.evaluation import Evaluation, Predict, evaluate_all
@@ -52,6 +53,10 @@ from training.student.examples import LabelledScan
 from training.student.trainer import Trainer
 
 PROBES = ("linear", "finetune")
+
+TRUTH, NO_TRUTH = "truth", "no ground truth"
+LIFTED = f"lifted from a 2D teacher, {NO_TRUTH}"
+LIFTED_AFTER_UNKNOWN = "lifted from a 2D teacher, after others that the first student does not name"
 
 Note = Callable[[str], None]
 """Told, in one line, what whoever started a stage should know."""
@@ -178,7 +183,10 @@ def probe(chain: Chain, mode: str) -> tuple[StageFolder, Trainer]:
 
 
 def export(chain: Chain, stage: StageFolder, trainer: Trainer, path: Path) -> None:
-    """Writes a trained network as a student file that knows where it comes from."""
+    """Writes a trained network as a student file that knows where it comes from.
+
+    Once a network has learned from ground truth, so has every student that starts from it.
+    """
     recipe = chain.recipe
     description = StudentDescription(
         name=recipe.name,
@@ -195,10 +203,23 @@ def export(chain: Chain, stage: StageFolder, trainer: Trainer, path: Path) -> No
             "stage": stage.stage,
             "hash": stage.hash,
             "training_scans": len(trainer.examples),
-            "labels": "truth" if "truth" in stage.inputs else "lifted from a 2D teacher, no ground truth",
+            **_learned_from(chain, stage),
         },
     )
     export_student(trainer.average.cpu().eval(), description, path)
+
+
+def _learned_from(chain: Chain, stage: StageFolder) -> dict[str, Any]:
+    """Which labels a network has seen: those of its own training, and before that those of the student it began as."""
+    recipe, labels = chain.recipe, TRUTH if "truth" in stage.inputs else LIFTED
+    settings = {"train": recipe.train, "linear": recipe.probe, "finetune": recipe.finetune}[stage.stage]
+    if settings.student is None:
+        return {"labels": labels}
+    start = load_model_file(settings.student)
+    before = start.description.provenance.get("labels")
+    if labels == LIFTED and (before is None or NO_TRUTH not in before):
+        labels = before or LIFTED_AFTER_UNKNOWN
+    return {"labels": labels, "start": {"name": start.description.name, "sha256": start.sha256, "labels": before}}
 
 
 def evaluate(chain: Chain, model: Path, out: Path, note: Note = lambda line: None) -> dict[str, Evaluation]:

@@ -103,6 +103,7 @@ def test_the_student_file_says_where_it_comes_from(run):
     assert description.provenance["stage"] == "train"
     assert description.provenance["training_scans"] == 4
     assert "no ground truth" in description.provenance["labels"]
+    assert "start" not in description.provenance
     stage, trainer = run.probes["finetune"]
     export(run.chain, stage, trainer, run.work / "probe.onnx")
     assert Segmenter.load(run.work / "probe.onnx").description.provenance["labels"] == "truth"

@@ -19,6 +19,7 @@ from ov_seg_ros.bags.convert import convert_source
 from ov_seg_ros.core.errors import ConfigError, InputError, ModelError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.student_description import StudentDescription
+from ov_seg_ros.runtime.model_file import load_model_file
 from training import cli, learning_stages, pipeline, student_start
 from training.chain import Chain
 from training.config import GridSettings
@@ -26,7 +27,7 @@ from training.export import export_student
 from training.import_student import load_network
 from training.learning_stages import CHECKPOINT, learn_settings
 from training.lift_stage import lifted_files
-from training.pipeline import label, lift, probe, train
+from training.pipeline import export, label, lift, probe, train
 from training.recipe import LearnSettings, Recipe
 from training.stage_folder import plain_settings
 from training.student.label_objective import LabelledScans
@@ -40,10 +41,22 @@ STILL = replace(TRAINER, optimizer=replace(TRAINER.optimizer, learning_rate=1e-1
 """Steps of almost nothing."""
 
 
-def write_student(path: Path, recipe: Recipe = RECIPE, space: LabelSpace = SPACE, seed: int = 3) -> Path:
+def write_student(
+    path: Path,
+    recipe: Recipe = RECIPE,
+    space: LabelSpace = SPACE,
+    seed: int = 3,
+    provenance: dict[str, Any] | None = None,
+) -> Path:
     network = untrained_network(NETWORKS[recipe.network], len(recipe.point_features), len(space), seed=seed)
     description = StudentDescription(
-        "first", space, recipe.grid.build(), recipe.point_features, network.config.num_levels, recipe.to_dict()
+        "first",
+        space,
+        recipe.grid.build(),
+        recipe.point_features,
+        network.config.num_levels,
+        recipe.to_dict(),
+        provenance or {},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     export_student(network, description, path)
@@ -178,6 +191,26 @@ def test_an_interrupted_training_measures_nothing_again(lifted, student, tmp_pat
     assert again == stage
     for name, value in trainer.average.state_dict().items():
         assert torch.equal(value, resumed.average.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("truth", "truth"),
+        ("lifted from a simulated 2D teacher, no ground truth", "lifted from a 2D teacher, no ground truth"),
+        (None, "lifted from a 2D teacher, after others that the first student does not name"),
+    ],
+)
+def test_a_student_that_saw_the_truth_never_forgets_it(lifted, tmp_path, before, after):
+    """However often it is trained on lifted labels afterwards."""
+    start = write_student(tmp_path / "first.onnx", provenance={} if before is None else {"labels": before})
+    for work in (tmp_path / "second", tmp_path / "third"):
+        chain = starting(lifted, start, work)
+        export(chain, *train(chain), work / "student.onnx")
+        found = load_model_file(work / "student.onnx").description.provenance
+        assert found["labels"] == after
+        assert found["start"]["sha256"] == load_model_file(start).sha256
+        start = work / "student.onnx"
 
 
 def test_probing_after_it_knows_its_start(lifted, student, tmp_path):
