@@ -25,13 +25,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"training {options.verb}: {error}", file=sys.stderr)
         return USER_ERROR
     except OSError as error:
-        if options.debug or error.errno not in FULL_DISK:
+        if options.debug:
             raise
-        where = f" for {error.filename}" if error.filename else ""
-        message = f"no space left{where}; free some and run the same command again, it continues where it stopped"
-        print(f"training {options.verb}: {message}", file=sys.stderr)
+        print(f"training {options.verb}: {_system_error(error)}", file=sys.stderr)
         return USER_ERROR
     return 0
+
+
+def _system_error(error: OSError) -> str:
+    """What the system refused, where, and what to do."""
+    reason, where = error.strerror or str(error) or type(error).__name__, error.filename
+    if error.errno in FULL_DISK:
+        place = f" for {where}" if where else ""
+        return f"no space left{place}; free some and run the same command again, it continues where it stopped"
+    if where:
+        return f"{where}: {reason}; check that the path is the one you mean and that you may read and write there"
+    return f"the system refused something: {reason}; --debug shows where"
 
 
 def _parser() -> argparse.ArgumentParser:

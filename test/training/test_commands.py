@@ -330,9 +330,67 @@ def test_a_full_disk_is_one_line(place, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "lift", full)
     assert cli.main(arguments(place, "lift", work=tmp_path)) == 2
     assert "no space left for lift/scans/000000.npz; free some and run the same command again" in stderr_line(capsys)
-    monkeypatch.setattr(pipeline, "lift", lambda *_: (_ for _ in ()).throw(OSError(13, "denied")))
-    with pytest.raises(OSError, match="denied"):
-        cli.main(arguments(place, "lift", work=tmp_path))
+
+
+def test_what_the_system_refuses_is_one_line(place, capsys, monkeypatch, tmp_path):
+    for error, message in (
+        (
+            OSError(13, "Permission denied", "lift/stage.json"),
+            "lift/stage.json: Permission denied; check that the path",
+        ),
+        (OSError("no lock"), "the system refused something: no lock; --debug shows where"),
+    ):
+        monkeypatch.setattr(pipeline, "lift", lambda *_, error=error: (_ for _ in ()).throw(error))
+        assert cli.main(arguments(place, "lift", work=tmp_path)) == 2
+        assert message in stderr_line(capsys)
+        with pytest.raises(OSError, match=str(error.args[-1])):
+            cli.main(arguments(place, "lift", "--debug", work=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "given", "message"),
+    [
+        ("label", "--work", "file", "file is no folder; expected one, or a path where one can be made"),
+        ("label", "--work", "file/below", "file is no folder"),
+        ("lift", "--data", "file", "file is no folder"),
+        ("evaluate", "--out", "file", "file is no folder"),
+        ("all", "--out", "file", "file is no folder"),
+        ("export", "--model", "file/x.onnx", "file is no folder"),
+        ("export", "--model", "folder", "folder is a folder; expected the path of a file"),
+        ("probe", "--model", "folder", "folder is a folder; expected the path of a file"),
+        ("all", "--model", "folder", "folder is a folder; expected the path of a file"),
+        ("label", "--out", "file", "file is no folder"),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused_before_hours_are_spent(
+    place, capsys, tmp_path, monkeypatch, verb, option, given, message
+):
+    monkeypatch.setattr(TeacherChoice, "build", lambda _choice: pytest.fail("built"))
+    monkeypatch.setattr(pipeline, "evaluate", lambda *_: pytest.fail("evaluated"))
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    more = [option, tmp_path / given]
+    if (verb, option) == ("label", "--out"):
+        more += ["--teacher", place.root / "teacher.yaml"]
+    assert cli.main(arguments(place, verb, *more, work=None if option == "--work" else tmp_path / "work")) == 2
+    line = stderr_line(capsys)
+    assert line.startswith(f"training {verb}: {option} {tmp_path}/")
+    assert message in line
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(place, capsys):
+    assert cli.main(arguments(place, "label", work=Path("/proc/none/work"))) == 2
+    assert stderr_line(capsys).startswith("training label: ")
+
+
+@pytest.mark.parametrize("more", [["--json", "folder"], ["--work", "file"], ["--model", "folder"]])
+def test_places_of_a_student_are_looked_at_first(capsys, tmp_path, monkeypatch, more):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    assert cli.main(["student", *more]) == 2
+    assert f"training student: {' '.join(more)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ov_seg_ros.core.errors import ConfigError
-from training.commands.options import Bars, percent, positive
+from training.commands.options import Bars, check_file, check_folder, percent, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,9 @@ def _check(options: argparse.Namespace, arms: Collection[str]) -> None:
     """What would otherwise fail after drives were rendered and labelled."""
     from training.sharding import read_shard
 
+    check_file("--json", options.json)
+    for option, folder in (("--work", options.work), ("--drives", options.drives)):
+        check_folder(option, folder)
     if read_shard().world > 1:
         raise ConfigError("benchmark starts its own processes (--processes): run it without torchrun")
     if unknown := [arm for arm in options.arms or () if arm not in arms]:

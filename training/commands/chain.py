@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.commands.options import Bars, add_computing, percent, print_skipped
+from training.commands.options import Bars, add_computing, check_file, check_folder, percent, print_skipped
 
 if TYPE_CHECKING:
     from training.chain import Chain
@@ -93,6 +93,7 @@ def prepare(options: argparse.Namespace) -> Iterator[Chain]:
     choose_device(options.device)
     recipe = Recipe.load(recipe_path(options.recipe))
     work = options.work or Path("build") / recipe.name
+    _check_places(options, work)
     with Bars() as bars:
         chain = Chain.prepare(recipe, options.source, work, parse_changes(options.set))
         claim_device(chain.part)
@@ -106,6 +107,17 @@ def prepare(options: argparse.Namespace) -> Iterator[Chain]:
             progress=shown,
             data=options.data,
         )
+
+
+def _check_places(options: argparse.Namespace, work: Path) -> None:
+    """Refuses places that cannot be written to before anything is computed for them."""
+    check_folder("--work", work, written=options.verb != "evaluate")
+    check_folder("--data", options.data, written=False)  # where all is there, it is only read
+    check_folder("--out", getattr(options, "out", None))
+    if options.verb in ("export", "all"):
+        check_file("--model", options.model or work / "student.onnx")
+    elif options.verb == "probe":
+        check_file("--model", options.model)
 
 
 def look_at(source: Source, needs_images: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ov_seg_ros.core.errors import ConfigError
 from training.commands.chain import add_chain_options, look_at, prepare, print_plan
-from training.commands.options import print_skipped
+from training.commands.options import check_folder, print_skipped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,7 @@ def _label_alone(options: argparse.Namespace) -> None:
     from training.sources.resolve import open_sources
     from training.teacher_choice import TeacherChoice, parse_changes
 
+    check_folder("--out", options.out)
     part = read_shard()
     claim_device(part)
     source = open_sources(options.source)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ov_seg_ros.core.errors import ConfigError
+
 LISTED = 10
 """So many corrupt samples are listed at the end of a stage."""
 
@@ -48,6 +50,45 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda"), help="to train on (default: %(default)s)"
     )
+
+
+def check_folder(option: str, path: Path | None, written: bool = True) -> None:
+    """Refuses, before hours are spent, a folder that cannot be one.
+
+    Args:
+        option: that names it, for the message.
+        path: made where it does not exist; None = not given.
+        written: something will be written into it.
+
+    Raises:
+        ConfigError: it, or a folder it would lie in, is a file, or may not be written to.
+    """
+    if path is None:
+        return
+    nearest = path
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise ConfigError(f"{option} {path}: {nearest} is no folder; expected one, or a path where one can be made")
+    if written and not os.access(nearest, os.W_OK):
+        raise ConfigError(f"{option} {path}: {nearest} may not be written to; choose another folder")
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Refuses, before hours are spent, a file that cannot be written.
+
+    Args:
+        option: that names it, for the message.
+        path: to be written or replaced; None = not given.
+
+    Raises:
+        ConfigError: it is a folder, or its folder cannot be one.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; expected the path of a file, in that folder for example")
+    check_folder(option, path.parent)
 
 
 def positive(text: str) -> int:

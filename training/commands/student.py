@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ov_seg_ros.core.errors import ConfigError
-from training.commands.options import Bars, add_computing, percent
+from training.commands.options import Bars, add_computing, check_file, check_folder, percent
 
 DEFAULT_MODEL = Path("ov_seg_ros/models/student.onnx")
 DEFAULT_RECIPE = Path("config/recipes/synthetic_small.yaml")
@@ -32,6 +32,9 @@ def _student(options: argparse.Namespace) -> None:
 
     if read_shard().world > 1:
         raise ConfigError("student starts its own processes (--processes): run it without torchrun")
+    check_folder("--work", options.work)
+    check_file("--model", options.model)
+    check_file("--json", options.json)
     torch.set_num_threads(options.threads)
     recipe = SyntheticRecipe.load(options.recipe)
     with Bars() as bars:
