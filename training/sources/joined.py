@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -18,6 +19,12 @@ from ov_seg_ros.core.projection import DEFAULT_OCCLUSION, VisibilityTest
 from training.sources.point_files import check_index
 from training.sources.protocol import Source
 
+MAX_NAME_BYTES = 200
+"""Of a joined name. File systems allow 255, and folders of stages are called "finetune-NAME-SAMPLES"."""
+
+MAX_FIRST_BYTES = 60
+"""Of the first name in a shortened one."""
+
 
 class JoinedSource:
     """The samples of several sources in a row: all of the first, then all of the second, and so on.
@@ -25,7 +32,7 @@ class JoinedSource:
     Laser numbers and occlusion tests come from those sources that have them.
 
     Attributes:
-        name: "kitti_raw+kitti_object", or the one given.
+        name: "kitti_raw+kitti_object", or the one given; of many sources "first+12_more-1f3a5c7e".
         sources: those it is made of.
     """
 
@@ -34,7 +41,7 @@ class JoinedSource:
 
         Args:
             sources: any, also several of the same name.
-            name: usable as a folder name; "" = those of the sources, joined by "+".
+            name: usable as a folder name; "" = those of the sources, joined by "+", shortened where it is too long.
 
         Raises:
             ConfigError: no source, or two of them with ground truth in different label spaces.
@@ -44,7 +51,7 @@ class JoinedSource:
         self.sources = tuple(sources)
         self._label_space = _common_label_space(self.sources)
         self._names = _distinct([source.name for source in self.sources])
-        self.name = name or "+".join(self._names)
+        self.name = name or _joined_name(self._names)
         self._ends = list(accumulate(len(source) for source in self.sources))
 
     @property
@@ -98,6 +105,15 @@ class JoinedSource:
         check_index(index, len(self), self.name)
         number = bisect.bisect_right(self._ends, index)
         return number, index - (self._ends[number - 1] if number else 0)
+
+
+def _joined_name(names: Sequence[str]) -> str:
+    """The names, joined; where that is too long, the first, the number of the others and a hash of all, in order."""
+    joined = "+".join(names)
+    if len(joined.encode()) <= MAX_NAME_BYTES:
+        return joined
+    first = names[0].encode()[:MAX_FIRST_BYTES].decode(errors="ignore")
+    return f"{first}+{len(names) - 1}_more-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -55,6 +55,21 @@ def test_samples_come_in_a_row():
     ]
 
 
+def test_many_sources_have_a_name_that_fits_into_that_of_a_file(tmp_path):
+    """And another one each: results of them must not be mixed."""
+    drives = [f"2011_09_26_drive_{number:04d}_sync" for number in range(40)]
+    joined = JoinedSource([Numbers(drive, 1) for drive in drives])
+    (tmp_path / f"finetune-{joined.name}-123456").mkdir()
+    assert joined.name == "2011_09_26_drive_0000_sync+39_more-494b8229"
+    assert joined.load_sample(39).key == f"{joined.name}/{drives[39]}/000000"
+    others = (drives[:39], drives[:1] + drives[:0:-1], [drives[0] * 9, *drives[1:]], ["\u00fc" * 101, "b"])
+    names = {JoinedSource([Numbers(drive, 1) for drive in other]).name for other in others}
+    assert len(names | {joined.name}) == 5
+    assert max(len(name.encode()) for name in names) < 100
+    seven = JoinedSource([Numbers(drive, 1) for drive in drives[:7]])
+    assert seven.name == "+".join(drives[:7])  # as ever, where it is short enough
+
+
 @pytest.mark.parametrize("index", [-1, 5])
 def test_an_index_outside_is_refused(index):
     joined = JoinedSource([Numbers("a", 2), Numbers("b", 3)])
