@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from ov_seg_ros.core.errors import InputError, OvSegError
 from ov_seg_ros.core.projection import project_cloud
+from ov_seg_ros.runtime.model_file import load_model_file
 from training.atomic_files import format_bytes
 from training.chain import Chain
 from training.finished_labels import find_finished
 from training.labelling_estimate import disk_estimate
 from training.lift_stage import lifted_files
+from training.pipeline import require_truth
 from training.sources.protocol import Source
 from training.student.minkunet import NETWORKS, MinkUNet
 from training.student.trainer import TrainerConfig
@@ -29,17 +33,23 @@ BYTES_PER_PAIR = 17
 """Point, camera, pixel and segment."""
 
 
-def plan_lines(chain: Chain, stages: Sequence[str]) -> Iterator[str]:
+def plan_lines(chain: Chain, stages: Sequence[str], model: Path | None = None) -> Iterator[str]:
     """One line per stage; nothing is written.
 
     Args:
         chain: what would run.
         stages: names, in order; "linear" and "finetune" are the two ways to probe.
+        model: file of the student; None = none yet, the stages will write one beside them.
+
+    Raises:
+        InputError: a stage needs ground truth, and the source has none in the label space of recipe or student.
+        ModelError: the student to evaluate is there, but damaged.
     """
     source = chain.open_source()
+    plans = _PLANS | {"export": partial(_export, model=model), "evaluate": partial(_evaluate, model=model)}
     yield f"recipe {chain.recipe.name}, source {source.name}: {len(source)} samples, results in {chain.work}"
     for stage in stages:
-        yield f"{stage}: {_PLANS[stage](chain)}"
+        yield f"{stage}: {plans[stage](chain)}"
 
 
 def _label(chain: Chain) -> str:
@@ -86,6 +96,7 @@ def _finetune(chain: Chain) -> str:
 
 
 def _probing(chain: Chain, config: TrainerConfig) -> str:
+    require_truth(chain.open_source(), chain.recipe.load_label_space())
     samples, points, _ = _sizes(chain.open_source())
     size = format_bytes(round(samples * points * _bytes_per_point(chain)))
     return f"true labels of {samples:,} scans, {size} on disk, then {_training(chain, config, samples)}"
@@ -103,12 +114,16 @@ def _training(chain: Chain, config: TrainerConfig, count: int) -> str:
     )
 
 
-def _export(chain: Chain) -> str:
-    return f"{chain.work / 'student.onnx'}"
+def _export(chain: Chain, model: Path | None) -> str:
+    return str(model or chain.work / "student.onnx")
 
 
-def _evaluate(chain: Chain) -> str:
-    source = chain.open_source()
+def _evaluate(chain: Chain, model: Path | None) -> str:
+    """A student that is not there yet will have the classes of the recipe."""
+    source, space = chain.open_source(), chain.recipe.load_label_space()
+    if model is not None and model.exists():
+        space = load_model_file(model).description.label_space
+    require_truth(source, space)
     rows = "student" + (", student + AFI" if chain.recipe.refine.predictions else "")
     return f"{rows} on the ground truth of {len(source)} samples of {source.name}"
 
@@ -144,6 +159,4 @@ _PLANS: dict[str, Callable[[Chain], str]] = {
     "train": _train,
     "linear": _linear,
     "finetune": _finetune,
-    "export": _export,
-    "evaluate": _evaluate,
 }

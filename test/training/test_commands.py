@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from tiny_chain import RECIPE, VOCABULARY, TinySource, export_segments
+from tiny_model import write_tiny_model
 
 from ov_seg_ros.bags.convert import convert_source
 from ov_seg_ros.core.errors import ConfigError, InputError
@@ -195,6 +196,30 @@ def test_dry_runs_of_all_name_the_judge_and_of_probe_the_mode(place, capsys, tmp
     assert "finetune: true labels of 4 scans" in shown
     assert "linear" not in shown
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "probe"])
+def test_dry_runs_refuse_a_source_without_ground_truth(place, capsys, tmp_path, verb):
+    silent = SimpleNamespace(
+        **{**vars(place), "drive": convert_source(TinySource(2, truth=False), tmp_path / "silent")}
+    )
+    assert cli.main(arguments(silent, verb, "--dry-run", work=tmp_path / "work")) == 2
+    shown = capsys.readouterr()
+    assert "source silent has ground truth of label space none, needed is nuscenes16" in shown.err
+    assert "ground truth of 2" not in shown.out
+
+
+def test_a_dry_run_of_evaluate_asks_for_the_classes_of_the_student(place, capsys, tmp_path):
+    write_tiny_model(tmp_path / "student.onnx")
+    for more in (["--model", tmp_path / "student.onnx"], []):
+        assert cli.main(arguments(place, "evaluate", "--dry-run", *more, work=tmp_path)) == 2
+        assert re.search("source drive has ground truth of label space .*, needed is tiny", capsys.readouterr().err)
+
+
+def test_dry_runs_name_the_student_that_would_be_written(place, capsys, tmp_path):
+    for verb in ("export", "all"):
+        assert cli.main(arguments(place, verb, "--dry-run", "--model", tmp_path / "mine.onnx")) == 0
+        assert f"export: {tmp_path / 'mine.onnx'}" in capsys.readouterr().out
 
 
 def test_a_dry_run_says_that_the_teacher_would_fail(place, capsys, tmp_path):

@@ -127,11 +127,11 @@ def look_at(source: Source, needs_images: bool) -> None:
     refuse_bad_source(source, lambda line: print(line, file=sys.stderr), needs_images)
 
 
-def print_plan(chain: Chain, stages: Sequence[str]) -> None:
+def print_plan(chain: Chain, stages: Sequence[str], model: Path | None = None) -> None:
     """What ``--dry-run`` shows."""
     from training.plan import plan_lines
 
-    for line in plan_lines(chain, stages):
+    for line in plan_lines(chain, stages, model):
         print(line)
 
 
@@ -140,9 +140,10 @@ def _run_stage(options: argparse.Namespace) -> None:
     with prepare(options) as chain:
         if verb == "all":
             judged = _judged(chain, options)
-            _plan_all(chain, judged) if options.dry_run else _all(chain, options, judged)
+            _plan_all(chain, options.model, judged) if options.dry_run else _all(chain, options, judged)
         elif options.dry_run:
-            print_plan(chain, (options.mode if verb == "probe" else verb,))
+            model = _model(chain, options) if verb in ("export", "evaluate") else None
+            print_plan(chain, (options.mode if verb == "probe" else verb,), model)
         else:
             _VERBS[verb](chain, options)
 
@@ -233,9 +234,9 @@ def _judged(chain: Chain, options: argparse.Namespace) -> Chain | None:
     return judged
 
 
-def _plan_all(chain: Chain, judged: Chain | None) -> None:
+def _plan_all(chain: Chain, model: Path | None, judged: Chain | None) -> None:
     pretrain = ("pretrain",) if chain.recipe.train.start == "pretrain" else ()
-    print_plan(chain, ("label", "lift", "refine", *pretrain, "train", "export"))
+    print_plan(chain, ("label", "lift", "refine", *pretrain, "train", "export"), model)
     if judged is not None:
         print_plan(judged, ("evaluate",))
 
