@@ -119,6 +119,12 @@ def test_evaluate_prints_and_writes_scores(done, capsys, tmp_path):
     assert "seen 100.0 % unseen 0.0 %" in shown[0]
     stored = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
     assert list(stored["rows"]) == rows
+    tables = (tmp_path / "scores" / "evaluation.md").read_text().replace("*", "")
+    for name, line in zip(rows, shown, strict=False):
+        whole = re.search(r"mIoU whole ([0-9.]+) %", line)[1]
+        assert f"| {name} | {whole} | " in tables  # one number of that name
+    student = stored["rows"]["student"]["whole"]
+    assert student["miou"] != student["miou_fair"]  # it says classes that are not there
     judge = SimpleNamespace(**{**vars(done), "drive": done.judge})
     more = ["--model", done.work / "student.onnx", "--out", tmp_path / "other"]
     assert cli.main(arguments(judge, "evaluate", *more, work=tmp_path / "nothing")) == 0

@@ -263,9 +263,11 @@ def _model(chain: Chain, options: argparse.Namespace) -> Path:
 
 
 def _print_scores(rows: dict[str, Evaluation]) -> None:
+    """The mIoU of ``evaluation.md``."""
     for name, row in rows.items():
         scores = row.to_dict()
-        print(f"{name:23}", *(f"{part} {percent(scores[part]['miou'])}" for part in ("whole", "seen", "unseen")))
+        parts = (f"{part} {percent(scores[part]['miou_fair'])}" for part in ("whole", "seen", "unseen"))
+        print(f"{name:23} mIoU", *parts)
 
 
 _VERBS: dict[str, Callable[[Chain, argparse.Namespace], None]] = {
