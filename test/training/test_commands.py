@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from tiny_chain import RECIPE, VOCABULARY, TinySource, export_segments
+from tiny_chain import QUIET, RECIPE, VOCABULARY, RowTeacher, TinySource, export_segments
 from tiny_model import write_tiny_model
 
 from ov_seg_ros.bags.convert import convert_source
@@ -21,6 +21,7 @@ from ov_seg_ros.runtime.segmenter import Segmenter
 from training import cli, pipeline
 from training.commands.chain import STAGES
 from training.commands.options import print_skipped
+from training.labelling_run import label_source
 from training.sources.recording import RecordingSource
 from training.stage_folder import StageFolder
 from training.student.sparse_backends import BACKENDS
@@ -333,6 +334,45 @@ def test_a_missing_backend_is_noticed_before_hours_are_spent(place, capsys, tmp_
     monkeypatch.setattr(pipeline, "label", lambda *_: pytest.fail("labelled"))
     assert cli.main(arguments(place, "all", "--backend", "torchsparse", work=tmp_path / "work")) == 2
     assert "torchsparse needs a CUDA GPU" in stderr_line(capsys)
+
+
+def test_a_teacher_that_cannot_be_pretrained_with_is_refused_before_it_labels(place, capsys, tmp_path, monkeypatch):
+    """Also where it has labelled already: pre-training comes after hours of lifting."""
+    source = RecordingSource(place.drive)
+    label_source(source, RowTeacher(with_features=False), tmp_path / "exported", settings=QUIET)
+    masks = ["--set", f"folder={tmp_path / 'exported'}"]
+    message = (
+        f"recipe tiny pre-trains (train: start: pretrain), but teacher {place.root / 'teacher.yaml'} has no features"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "label", lambda *_: pytest.fail("labelled"))
+        for more in ([], ["--dry-run"]):
+            assert cli.main(arguments(place, "all", *masks, *more, work=tmp_path / "work")) == 2
+            assert message in stderr_line(capsys)
+    assert not (tmp_path / "work").exists()
+    assert cli.main(arguments(place, "label", *masks, work=tmp_path / "work")) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(TeacherChoice, "build", lambda _choice: pytest.fail("built again"))
+    for more in ([], ["--dry-run"]):
+        assert cli.main(arguments(place, "all", *masks, *more, work=tmp_path / "work")) == 2
+        assert "has no features in a text space" in stderr_line(capsys)
+    assert not (tmp_path / "work" / "lift").exists()
+
+
+def test_all_builds_its_teacher_once(place, capsys, tmp_path, monkeypatch):
+    built, build = [], TeacherChoice.build
+    monkeypatch.setattr(TeacherChoice, "build", lambda choice: built.append(choice) or build(choice))
+    monkeypatch.setattr(pipeline, "lift", lambda *_: (_ for _ in ()).throw(InputError("enough")))
+    assert cli.main(arguments(place, "all", "--dry-run", work=tmp_path / "work")) == 0
+    assert len(built) == 1
+    assert cli.main(arguments(place, "all", work=tmp_path / "work")) == 2
+    assert "training all: enough" in capsys.readouterr().err
+    assert len(built) == 2
+
+
+def test_a_dry_run_of_all_says_that_the_teacher_would_fail(place, capsys, tmp_path):
+    assert cli.main(arguments(place, "all", "--dry-run", "--set", "folder=nowhere", work=tmp_path / "w")) == 0
+    assert "label: would fail now: " in capsys.readouterr().out
 
 
 def test_a_source_without_cameras_cannot_be_labelled(place, capsys, tmp_path):

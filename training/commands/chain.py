@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -220,8 +221,6 @@ def _evaluate(chain: Chain, options: argparse.Namespace) -> None:
 
 def _judged(chain: Chain, options: argparse.Namespace) -> Chain | None:
     """The chain on the source to evaluate on, which has been looked at before hours are spent; None for none."""
-    from functools import partial
-
     from training.pipeline import require_truth
     from training.sources.resolve import open_source
 
@@ -235,18 +234,32 @@ def _judged(chain: Chain, options: argparse.Namespace) -> Chain | None:
 
 
 def _plan_all(chain: Chain, model: Path | None, judged: Chain | None) -> None:
+    from training.teacher_features import require_text_features
+
+    chain = replace(chain, build_teacher=cache(chain.build_teacher))
+    require_text_features(chain, dry_run=True)
     pretrain = ("pretrain",) if chain.recipe.train.start == "pretrain" else ()
     print_plan(chain, ("label", "lift", "refine", *pretrain, "train", "export"), model)
     if judged is not None:
         print_plan(judged, ("evaluate",))
 
 
+def _label(chain: Chain) -> None:
+    """Builds the teacher once, and lets go of it afterwards."""
+    from training.pipeline import label
+    from training.teacher_features import require_text_features
+
+    chain = replace(chain, build_teacher=cache(chain.build_teacher))
+    require_text_features(chain)
+    label(chain)
+
+
 def _all(chain: Chain, options: argparse.Namespace, judged: Chain | None) -> None:
     import torch
 
-    from training.pipeline import label, lift, pretrain, wait_for
+    from training.pipeline import lift, pretrain, wait_for
 
-    label(chain)
+    _label(chain)
     wait_for(chain, "label")
     torch.set_num_threads(options.threads or 1)
     lift(chain)
