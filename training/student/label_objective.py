@@ -18,6 +18,9 @@ from training.student.examples import Batch, LabelledScan, make_batch
 from training.student.losses import lovasz_softmax, weighted_cross_entropy
 from training.student.minkunet import MinkUNet
 
+SAMPLED_SCANS = 100
+"""So many scans tell how rare each class is."""
+
 
 @dataclass(frozen=True)
 class LabelLossConfig:
@@ -60,13 +63,33 @@ class LabelledScans:
         return make_batch(scans, self.grid, self.point_features, num_levels, self.num_classes)
 
     def class_weights(self, rare_class_power: float) -> NDArray[np.float32]:
-        """(C,) frequency ** -power of the labels in about a hundred scans, largest 1; 0 for classes without labels."""
+        """(C,) frequency ** -power of the labels in about a hundred scans, largest 1.
+
+        A class that these scans lack is rarer than all of theirs: it has weight 1. With power 0 all classes have.
+        """
+        if rare_class_power == 0:
+            return np.ones(self.num_classes, np.float32)
         counts = np.zeros(self.num_classes)
-        for index in range(0, len(self), max(1, len(self) // 100)):
+        for index in _spread_sample(len(self)):
             counts += np.bincount(self.load(index).class_id, minlength=256)[: self.num_classes]
-        frequency = np.maximum(counts, 1) / counts.sum().clip(min=1)
-        weight = np.where(counts > 0, frequency**-rare_class_power, 0)
-        return (weight / weight.max().clip(min=1e-9)).astype(np.float32)
+        seen = counts > 0
+        weight = np.ones(self.num_classes)
+        if seen.any():
+            weight[seen] = (counts[seen] / counts.sum()) ** -rare_class_power
+            weight[seen] /= weight[seen].max()
+        return weight.astype(np.float32)
+
+
+def _spread_sample(count: int) -> NDArray[np.int64]:
+    """Ascending numbers below ``count``: all of fewer than 200, else one at random in every hundredth of them.
+
+    Numbers in equal steps would always hit the same part of drives of equal length. The seed is fixed, so that a
+    training that continues has the weights it began with.
+    """
+    if count < 2 * SAMPLED_SCANS:
+        return np.arange(count)
+    edges = np.linspace(0, count, SAMPLED_SCANS + 1).astype(np.int64)
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 
 class LabelObjective:

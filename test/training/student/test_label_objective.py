@@ -1,0 +1,74 @@
+"""Learning from labels: how much each class counts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ov_seg_ros.core.voxels import VoxelGrid
+from training.student.augmentation import AugmentationConfig
+from training.student.examples import LabelledScan
+from training.student.label_objective import LabelledScans
+
+GRID = VoxelGrid("cartesian", (0.5, 0.5, 0.5), (-20.0, -20.0, -5.0), (20.0, 20.0, 5.0))
+FEATURES = ("height", "intensity", "extent_z")
+
+
+def labelled_scans(files, num_classes=3):
+    return LabelledScans(files, GRID, FEATURES, num_classes, with_color=False, augmentation=AugmentationConfig())
+
+
+def write_labels(path: Path, class_id: list[int]) -> Path:
+    """A scan of which only the labels matter."""
+    count = len(class_id)
+    ones = np.ones(count, np.float32)
+    ring, camera = np.zeros(count, np.uint16), np.full(count, -1, np.int8)
+    LabelledScan(np.ones((count, 3), np.float32), ones, ring, np.array(class_id, np.uint8), ones, None, camera).save(
+        path
+    )
+    return path
+
+
+def test_rare_classes_count_more(tmp_path):
+    files = [write_labels(tmp_path / "a.npz", [0] * 8 + [255]), write_labels(tmp_path / "b.npz", [1] * 2)]
+    np.testing.assert_allclose(labelled_scans(files, 2).class_weights(0.5), [np.sqrt(2 / 8), 1.0])
+    np.testing.assert_allclose(labelled_scans(files, 2).class_weights(1.0), [2 / 8, 1.0])
+
+
+def test_classes_that_keep_a_rhythm_are_found(tmp_path):
+    """Class 0 in every fourth scan, class 1 in all others: every fourth of 400 scans would show class 0 alone."""
+    files = [write_labels(tmp_path / "0.npz", [0]), write_labels(tmp_path / "1.npz", [1])]
+    weights = labelled_scans([files[int(i % 4 > 0)] for i in range(400)], 2).class_weights(1.0)
+    assert weights[0] == 1
+    assert weights[1] == pytest.approx(1 / 3, abs=0.15)
+
+
+def test_a_class_that_the_sample_misses_counts_as_much_as_the_rarest(tmp_path):
+    scans = labelled_scans([write_labels(tmp_path / "scan.npz", [0, 0, 0, 1])])
+    np.testing.assert_allclose(scans.class_weights(1.0), [1 / 3, 1.0, 1.0], rtol=1e-6)
+    unlabelled = labelled_scans([write_labels(tmp_path / "none.npz", [255])])
+    np.testing.assert_array_equal(unlabelled.class_weights(0.35), [1, 1, 1])
+
+
+def test_without_a_power_all_classes_are_alike(tmp_path):
+    """Nothing need be read for that."""
+    np.testing.assert_array_equal(labelled_scans([tmp_path / "missing.npz"]).class_weights(0.0), [1, 1, 1])
+
+
+def test_few_scans_are_all_read_and_many_in_part(tmp_path, monkeypatch):
+    read = []
+    scan = LabelledScan.load(write_labels(tmp_path / "scan.npz", [0]), with_color=False)
+    monkeypatch.setattr(LabelledScans, "load", lambda _self, index: (read.append(int(index)), scan)[1])
+    labelled_scans([tmp_path] * 199).class_weights(0.35)
+    assert read == list(range(199))
+    read.clear()
+    many = labelled_scans([tmp_path] * 28_130)
+    many.class_weights(0.35)
+    assert len(set(read)) == 100
+    assert min(read) < 282
+    assert max(read) > 28_130 - 283
+    assert len(set(np.diff(read))) > 50
+    first = read.copy()
+    read.clear()
+    many.class_weights(0.35)
+    assert read == first
