@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Semaphore
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ov_seg_ros.core.errors import ConfigError, ProcessError
+from training.student.divergence import DivergenceError
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def _run_member(
 ) -> None:
     torch.set_num_threads(threads)
     ready.release()
-    member(_meet(rank, size, meeting))
+    with suppress(DivergenceError):  # all see it in the losses they share, and the first process says so
+        member(_meet(rank, size, meeting))
     torch.distributed.destroy_process_group()
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.atomic_files import explain_full_disk
 from training.student.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from training.student.divergence import check_losses, check_weights
 from training.student.minkunet import MinkUNet
 from training.student.optimization import OptimizerConfig
 from training.student.process_group import ProcessGroup
@@ -161,7 +162,12 @@ class Trainer:
         self.step = 0
 
     def run(self, progress: Progress | None = None) -> MinkUNet:
-        """Trains to the last step and returns the averaged network in evaluation mode, on the CPU."""
+        """Trains to the last step and returns the averaged network in evaluation mode, on the CPU.
+
+        Raises:
+            InputError: the checkpoint in the folder does not fit.
+            DivergenceError: a loss or the weights became NaN or infinite; the checkpoint before stays.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         self._resume()
         with nullcontext() if self.group.rank else TrainingLog(self.out / "log.csv", self.step) as log:
@@ -173,6 +179,7 @@ class Trainer:
                 if log is not None:
                     times = {"seconds": time.perf_counter() - begin, "waited_for_data": waited}
                     log.write({"step": self.step, "learning_rate": rate, **times, **losses})
+                check_losses(losses, self.step, self.config, self.out)
                 if progress is not None:
                     progress(self.step, self.steps, losses)
                 if self.step % self.config.checkpoint_every == 0 or self.step == self.steps:
@@ -283,6 +290,7 @@ class Trainer:
         }
 
     def _save(self, log: TrainingLog | None) -> None:
+        self._check_weights()
         if log is not None:
             with explain_full_disk(self.out):
                 log.flush()
@@ -302,3 +310,8 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        weights = (*self.network.state_dict().values(), *self.average.state_dict().values())
+        check_weights(weights, self.step, self.config, self.out)

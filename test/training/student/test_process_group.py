@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from ov_seg_ros.core.errors import ConfigError, ProcessError
+from training.student.divergence import check_losses
 from training.student.process_group import ProcessGroup
+from training.student.trainer import TrainerConfig
 
 
 def test_sums_go_over_all_members():
@@ -30,6 +32,13 @@ def test_a_group_of_one_starts_nothing():
 def test_a_failing_member_stops_the_others():
     with pytest.raises(RuntimeError), ProcessGroup.local(2, partial(ProcessGroup.sum_, tensors=3)) as group:
         group.sum_([torch.ones(3)])
+
+
+def test_the_first_process_speaks_for_all_when_a_training_diverges(capfd):
+    member = partial(check_losses, {"loss": float("nan")}, 3, TrainerConfig())  # takes the group for the folder
+    with ProcessGroup.local(2, member):
+        pass  # waits for the other one
+    assert capfd.readouterr().err == ""
 
 
 def only_known_here(group):

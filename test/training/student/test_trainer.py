@@ -14,6 +14,8 @@ import torch
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.voxels import VoxelGrid
 from training.student.augmentation import AugmentationConfig, augment
+from training.student.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from training.student.divergence import DivergenceError
 from training.student.examples import LabelledScan, make_batch, vote
 from training.student.label_objective import LabelledScans, LabelLossConfig, LabelObjective
 from training.student.minkunet import NETWORKS, MinkUNet
@@ -178,6 +180,54 @@ def test_only_the_head_is_trained_when_probing(data, tmp_path):
     assert changed == {"head.weight", "head.bias"}
     # The rest has no gradients: they would enter the clipping and slow the head down.
     assert {name for name, value in trainer.network.named_parameters() if value.grad is not None} == changed
+
+
+class BrokenObjective(LabelObjective):
+    """Its loss is not a number from the ``first``-th pass on."""
+
+    first, passes = 3, 0
+
+    def loss(self, batch):
+        self.passes += 1
+        loss, terms = super().loss(batch)
+        return (loss * float("nan"), terms) if self.passes >= self.first else (loss, terms)
+
+
+def break_objective(trainer):
+    old = trainer.objective
+    trainer.objective = BrokenObjective(old.network, old.config, np.ones(2, np.float32))
+
+
+def test_a_training_that_diverges_fails_and_keeps_its_last_checkpoint(data, tmp_path):
+    trainer = make_trainer(replace(CONFIG, steps=6, checkpoint_every=2), data, tmp_path / "run")
+    break_objective(trainer)
+    told = []
+    message = r"run: the training diverged, at step 3 it has loss nan, cross_entropy .*: delete this folder and train "
+    message += r"again with a smaller learning_rate \(now 0.005\), or with a smaller gradient_clip \(now 5\)$"
+    with pytest.raises(DivergenceError, match=message):
+        trainer.run(lambda step, _steps, _losses: told.append(step))
+    assert told == [1, 2]
+    state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
+    assert state["step"] == 2
+    assert all(torch.isfinite(value).all() for value in state["average"].values())
+    assert log_of(tmp_path / "run")[-1] == ("3", "nan")
+
+
+def test_weights_that_are_no_numbers_are_neither_saved_nor_continued(data, tmp_path):
+    """The loss of a step is that of the weights before it."""
+    config = replace(CONFIG, steps=4, checkpoint_every=2, precision="fp16")
+    trainer = make_trainer(config, data, tmp_path / "run")
+    spoil = lambda step, _steps, _losses: trainer.network.head.weight.data.fill_(np.inf) if step == 4 else None  # noqa: E731
+    message = r"at step 4 its weights are NaN or infinite: .*, or with precision bf16 \(now fp16\)$"
+    with pytest.raises(DivergenceError, match=message):
+        trainer.run(spoil)
+    path = tmp_path / "run" / CHECKPOINT
+    state = load_checkpoint(path)
+    assert state["step"] == 2
+    state["average"]["head.bias"][0] = np.nan
+    save_checkpoint(path, state)
+    with pytest.raises(DivergenceError, match="at step 2 its weights are NaN or infinite"):
+        make_trainer(config, data, tmp_path / "run").run()
 
 
 def test_another_config_does_not_continue_a_run(data, tmp_path):
