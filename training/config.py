@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +13,29 @@ from typing import Any, TypeVar
 from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.strict_yaml import read_yaml
 from ov_seg_ros.core.voxels import VoxelGrid
+from training.value_ranges import FINITE, ValueRange
 
 T = TypeVar("T")
 
 LABEL_SPACES = Path(__file__).resolve().parent.parent / "config" / "label_spaces"
 RECIPES = Path(__file__).resolve().parent.parent / "config" / "recipes"
 
+_WITHIN_REACH = ValueRange(-1e6, 1e6)
+
 
 @dataclass(frozen=True)
 class GridSettings:
-    """See ``core.voxels.VoxelGrid``."""
+    """See ``core.voxels.VoxelGrid``, which is built at once: a grid that cannot be is refused where it is read."""
 
     kind: str = "cartesian"
     voxel_size: tuple[float, float, float] = (0.2, 0.2, 0.2)
     range_min: tuple[float, float, float] = (-100.0, -100.0, -6.0)
     range_max: tuple[float, float, float] = (100.0, 100.0, 18.0)
+
+    def __post_init__(self) -> None:
+        FINITE.check(self, "voxel_size")
+        _WITHIN_REACH.check(self, "range_min", "range_max")
+        self.build()
 
     def build(self) -> VoxelGrid:
         """The grid."""
@@ -82,7 +91,11 @@ def parse_settings(settings: type[T], content: Any, where: str) -> T:
     if missing := sorted(required - set(content)):
         raise ConfigError(f"{where}: missing key {', '.join(missing)}")
     hints = typing.get_type_hints(settings)
-    return settings(**{key: _parse_value(hints[key], value, f"{where}: {key}") for key, value in content.items()})
+    values = {key: _parse_value(hints[key], value, f"{where}: {key}") for key, value in content.items()}
+    try:
+        return settings(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _parse_value(hint: Any, value: Any, where: str) -> Any:
@@ -103,8 +116,30 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+        remedy = _float_remedy(value) if hint is float else ""
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}{remedy}")
     return value
+
+
+def _float_remedy(value: Any) -> str:
+    """What to write instead of a number that YAML takes for text: its floats need a point and a signed exponent."""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return ""
+    mantissa, exponent, power = repr(number).partition("e")
+    point = "" if "." in mantissa else ".0"
+    return f", which is text in YAML: write {mantissa}{point}{exponent}{power}" if math.isfinite(number) else ""
+
+
+def check_name(name: str) -> None:
+    """Makes sure that the name of a recipe can be that of a file or folder.
+
+    Raises:
+        ConfigError: it is empty, leads to another folder, or holds what cannot be printed.
+    """
+    if not name.strip(" .") or "/" in name or "\\" in name or not name.isprintable():
+        raise ConfigError(f"name must be that of one folder, without / and \\, got {name!r}: results go there")
 
 
 def plain(value: Any) -> Any:

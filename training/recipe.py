@@ -12,7 +12,7 @@ from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.point_features import check_names, uses_color
 from ov_seg_ros.core.projection import DEFAULT_OCCLUSION, MIN_DEPTH, VisibilityTest
 from ov_seg_ros.refinement.afi_config import AfiConfig
-from training.config import LABEL_SPACES, GridSettings, load_keys, parse_settings, plain
+from training.config import LABEL_SPACES, GridSettings, check_name, load_keys, parse_settings, plain
 from training.student.augmentation import AugmentationConfig
 from training.student.contrast import ContrastConfig
 from training.student.contrast_objective import NEGATIVES
@@ -20,6 +20,7 @@ from training.student.label_objective import LabelLossConfig
 from training.student.minkunet import NETWORKS
 from training.student.pair_augmentation import PairAugmentationConfig
 from training.student.trainer import TrainerConfig
+from training.value_ranges import POSITIVE
 
 AFI_CONSTANTS = ("default", "released")
 HEADS = ("fresh", "texts")
@@ -40,6 +41,9 @@ class LiftSettings:
     occlusion: bool = True
     min_depth: float = MIN_DEPTH
     colors: bool = False
+
+    def __post_init__(self) -> None:
+        POSITIVE.check(self, "min_depth")
 
     @property
     def visibility(self) -> VisibilityTest | None:
@@ -135,7 +139,7 @@ class Recipe:
     """One way from a recording to a student.
 
     Attributes:
-        name: of the student.
+        name: of the student, and of the folder of its results.
         label_space: a file in config/label_spaces, without suffix.
         teacher: a file in config/teachers, without suffix, or the path of your own.
         point_features: what the network sees of the points of a voxel.
@@ -160,6 +164,7 @@ class Recipe:
     finetune: LearnSettings = field(default_factory=LearnSettings)
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if self.train.start == "train":
             raise ConfigError(
                 f"recipe {self.name}: train cannot start from itself; use start: pretrain, random or a student"
@@ -193,6 +198,6 @@ class Recipe:
         """Reads a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it.
 
         Raises:
-            ConfigError: missing file, unknown key (with the nearest known one), wrong type.
+            ConfigError: missing file, unknown key (with the nearest known one), wrong type, value out of its range.
         """
         return parse_settings(cls, load_keys(path), str(path))

@@ -12,12 +12,13 @@ from ov_seg_ros.core.errors import ConfigError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.point_features import check_names, uses_color
 from ov_seg_ros.core.voxels import VoxelGrid
-from training.config import LABEL_SPACES, GridSettings, load_keys, parse_settings, plain
+from training.config import LABEL_SPACES, GridSettings, check_name, load_keys, parse_settings, plain
 from training.drive_sets import DriveSet
 from training.student.augmentation import AugmentationConfig
 from training.student.label_objective import LabelLossConfig
 from training.student.minkunet import NETWORKS
 from training.student.trainer import TrainerConfig
+from training.value_ranges import NOT_NEGATIVE
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,16 @@ class TeacherSettings:
     severity: float = 1.0
     calibration_error: bool = True
 
+    def __post_init__(self) -> None:
+        NOT_NEGATIVE.check(self, "severity")
+
 
 @dataclass(frozen=True)
 class SyntheticRecipe:
     """One distillation from drives to an exported student.
 
     Attributes:
-        name: of the student.
+        name: of the student, and of the files of its results.
         label_space: a file in config/label_spaces, without suffix.
         labels: "teacher" (label-free) or "truth" (the supervised ceiling, for comparison only).
         train_drives: what the student learns from.
@@ -61,6 +65,7 @@ class SyntheticRecipe:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         check_names(self.point_features)
         if self.labels not in ("teacher", "truth"):
             raise ConfigError(f"labels must be teacher or truth, got {self.labels!r} (recipe {self.name})")
@@ -94,6 +99,6 @@ class SyntheticRecipe:
         """Reads a YAML recipe; ``extends: other.yaml`` takes over the keys of a recipe beside it.
 
         Raises:
-            ConfigError: missing file, unknown key (with the nearest known one), wrong type.
+            ConfigError: missing file, unknown key (with the nearest known one), wrong type, value out of its range.
         """
         return parse_settings(cls, load_keys(path), str(path))

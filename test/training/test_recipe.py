@@ -228,6 +228,88 @@ def test_mistakes_are_named(tmp_path, changes, message):
         load(tmp_path, **changes).load_label_space()
 
 
+NAN, INFINITE = math.nan, math.inf
+OUT_OF_RANGE = [
+    ("train.trainer.scans_per_pass", -1, "scans_per_pass must be >= 0 and finite, got -1"),
+    ("train.trainer.steps", -3, "steps must be >= 0 and finite, got -3"),
+    ("train.trainer.epochs", -3, "epochs must be"),
+    ("train.trainer.batch_size", 0, "batch_size must be >= 1 and finite, got 0"),
+    ("train.trainer.checkpoint_every", 0, "checkpoint_every must be >= 1 and finite, got 0"),
+    ("train.trainer.average", 2, r"average must be in \[0, 1\], got 2"),
+    ("train.trainer.average", -0.5, r"average must be in \[0, 1\], got -0.5"),
+    ("train.trainer.seed", -1, r"seed must be in \[0, 4.*\], got -1"),
+    ("train.trainer.seed", 2**40, "seed must be"),
+    ("train.trainer.optimizer.learning_rate", -0.1, "learning_rate must be > 0 and finite, got -0.1"),
+    ("train.trainer.optimizer.learning_rate", NAN, "learning_rate must be > 0 and finite, got nan"),
+    ("train.trainer.optimizer.learning_rate", 0, "learning_rate must be"),
+    ("train.trainer.optimizer.head_learning_rate", -1, "head_learning_rate must be"),
+    ("train.trainer.optimizer.gradient_clip", -1, "gradient_clip must be >= 0 and finite, got -1"),
+    ("train.trainer.optimizer.weight_decay", -1, "weight_decay must be"),
+    ("train.trainer.optimizer.momentum", 1, r"momentum must be in \[0, 1\), got 1"),
+    ("train.trainer.optimizer.dampening", 2, "dampening must be"),
+    ("train.trainer.optimizer.warm_up", 1.5, "warm_up must be"),
+    ("train.loss.lovasz", NAN, "lovasz must be >= 0 and finite, got nan"),
+    ("train.loss.lovasz_voxels", -5, "lovasz_voxels must be >= 0 and finite, got -5"),
+    ("train.loss.rare_class_power", NAN, r"rare_class_power must be in \[0, 1\], got nan"),
+    ("train.augmentation.drop_points", 1.5, r"drop_points must be in \[0, 1\], got 1.5"),
+    ("train.augmentation.thin_rings", -1, "thin_rings must be"),
+    ("train.augmentation.drop_intensity", NAN, "drop_intensity must be"),
+    ("train.augmentation.drop_color", 7, "drop_color must be"),
+    ("train.augmentation.tilt", -1, r"tilt must be in \[0, 3.14\], got -1"),
+    ("train.augmentation.scale", 1, r"scale must be in \[0, 1\), got 1"),
+    ("train.augmentation.height", NAN, r"height must be in \[0, 100\], got nan"),
+    ("train.augmentation.intensity_gamma", 2000, r"intensity_gamma must be in \[0, 10\], got 2000"),
+    ("pretrain.contrast.temperature", NAN, "temperature must be > 0 and finite, got nan"),
+    ("pretrain.contrast.text_weight", INFINITE, "text_weight must be >= 0 and finite, got inf"),
+    ("pretrain.contrast.own_text", NAN, r"own_text must be in \[0, 1\], got nan"),
+    ("pretrain.contrast.own_text", 2.0, r"own_text must be in \[0, 1\], got 2"),
+    ("pretrain.pairs.min_share", 7, r"min_share must be in \[0, 1\], got 7"),
+    ("pretrain.pairs.min_pairs", -1, "min_pairs must be"),
+    ("pretrain.pairs.crop_aspect", [1, INFINITE], "crop_aspect must be > 0 and finite, got"),
+    ("grid.kind", "sphere", "voxel grid kind must be one of cartesian, cylindrical, got 'sphere'"),
+    ("grid.voxel_size", [0.4, 0.4, -1], "voxel_size must be > 0 per axis, got"),
+    ("grid.voxel_size", [0.4, NAN, 0.4], "voxel_size must be finite, got"),
+    ("grid.range_max", [INFINITE, 1, 1], r"range_max must be in \[-1e\+06, 1e\+06\], got \(inf"),
+    ("grid.range_max", [1, NAN, 1], "range_max must be"),
+    ("lift.min_depth", NAN, "min_depth must be > 0 and finite, got nan"),
+    ("lift.min_depth", -5, "min_depth must be > 0 and finite, got -5"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), OUT_OF_RANGE)
+def test_values_out_of_their_range_are_refused_where_they_are_read(tmp_path, key, value, message):
+    *above, _ = key.split(".")
+    changes = reduce(lambda inner, name: {name: inner}, reversed(key.split(".")), value)
+    with pytest.raises(ConfigError, match=rf"recipe\.yaml: {': '.join(above)}: {message}"):
+        load(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "a\\b", "..", "", " ", "a\nb"])
+def test_a_name_that_is_no_folder_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"name must be that of one folder, without / and \\, got "):
+        load(tmp_path, name=name)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("1e-3", r", which is text in YAML: write 0\.001$"),
+        ("1e-9", r", which is text in YAML: write 1\.0e-09$"),
+        ("1.5e20", r", which is text in YAML: write 1\.5e\+20$"),
+        ("fast", "$"),
+        ("nan", "$"),
+    ],
+)
+def test_numbers_that_yaml_takes_for_text_come_with_a_remedy(tmp_path, text, remedy):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{yaml.safe_dump(MINIMAL)}train: {{trainer: {{optimizer: {{learning_rate: {text}}}}}}}")
+    with pytest.raises(ConfigError, match=f"optimizer: learning_rate: expected float, got '{text}'{remedy}") as refusal:
+        Recipe.load(path)
+    if ": write " in str(refusal.value):
+        path.write_text(path.read_text().replace(text, str(refusal.value).partition(": write ")[2]))
+        assert Recipe.load(path).train.trainer.optimizer.learning_rate == float(text)
+
+
 def test_missing_keys_and_recipes_are_named(tmp_path):
     (tmp_path / "recipe.yaml").write_text("name: tiny")
     with pytest.raises(ConfigError, match="missing key label_space, point_features, teacher"):

@@ -8,6 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.student.examples import LabelledScan
+from training.value_ranges import SHARE, ValueRange
+
+_SCALE = ValueRange(0, 1, without_high=True)
+_TILT = ValueRange(0, 3.14)
+_HEIGHT = ValueRange(0, 100)
+_GAMMA = ValueRange(0, 10)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,13 @@ class AugmentationConfig:
     intensity_gamma: float = 0.5
     drop_intensity: float = 0.1
     drop_color: float = 0.4
+
+    def __post_init__(self) -> None:
+        SHARE.check(self, "thin_rings", "drop_points", "drop_intensity", "drop_color")
+        _SCALE.check(self, "scale")
+        _TILT.check(self, "tilt")
+        _HEIGHT.check(self, "height")
+        _GAMMA.check(self, "intensity_gamma")
 
 
 def augment(scan: LabelledScan, config: AugmentationConfig, rng: np.random.Generator) -> LabelledScan:

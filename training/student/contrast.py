@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, embedding_bag, log_softmax, normalize
 
 from ov_seg_ros.core.errors import ConfigError
+from training.value_ranges import NOT_NEGATIVE, POSITIVE, SHARE
 
 TEXT_LOSSES = ("released", "printed")
 ANCHORS = ("point", "image")
@@ -49,11 +50,9 @@ class ContrastConfig:
             raise ConfigError(f"text_loss must be one of {', '.join(TEXT_LOSSES)}, got {self.text_loss!r}")
         if self.anchor not in ANCHORS:
             raise ConfigError(f"anchor must be one of {', '.join(ANCHORS)}, got {self.anchor!r}")
-        if self.temperature <= 0 or min(self.image_weight, self.text_weight) < 0:
-            raise ConfigError(
-                f"temperature must be > 0 and the weights >= 0, got {self.temperature}, {self.image_weight}, "
-                f"{self.text_weight}"
-            )
+        POSITIVE.check(self, "temperature")
+        NOT_NEGATIVE.check(self, "image_weight", "text_weight")
+        SHARE.check(self, "own_text")
         if self.image_weight == self.text_weight == 0:
             raise ConfigError("image_weight and text_weight are both 0: there is nothing to learn")
 

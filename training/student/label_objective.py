@@ -17,6 +17,7 @@ from training.student.augmentation import AugmentationConfig, augment
 from training.student.examples import Batch, LabelledScan, make_batch
 from training.student.losses import lovasz_softmax, weighted_cross_entropy
 from training.student.minkunet import MinkUNet
+from training.value_ranges import NOT_NEGATIVE, SHARE
 
 SAMPLED_SCANS = 100
 """So many scans tell how rare each class is."""
@@ -29,7 +30,8 @@ class LabelLossConfig:
     Attributes:
         lovasz: weight of the Lovász-softmax term beside the cross-entropy.
         lovasz_voxels: at most so many random labelled voxels enter that term, 0 = all.
-        rare_class_power: class weights are frequency ** -power, frequencies taken from the labels trained on.
+        rare_class_power: class weights are frequency ** -power, frequencies taken from the labels trained on;
+            0 = all alike, 1 = the rarest as much as the most frequent.
         trust: weigh each voxel by the confidence and agreement of its labels; otherwise all count the same.
     """
 
@@ -37,6 +39,10 @@ class LabelLossConfig:
     lovasz_voxels: int = 16384
     rare_class_power: float = 0.35
     trust: bool = True
+
+    def __post_init__(self) -> None:
+        NOT_NEGATIVE.check(self, "lovasz", "lovasz_voxels")
+        SHARE.check(self, "rare_class_power")
 
 
 @dataclass(frozen=True)

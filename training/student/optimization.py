@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ov_seg_ros.core.errors import ConfigError
 from training.student.minkunet import MinkUNet
+from training.value_ranges import NOT_NEGATIVE, POSITIVE, SHARE, ValueRange
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one_cycle", "cosine_per_epoch")
+_BELOW_ONE = ValueRange(0, 1, without_high=True)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class OptimizerConfig:
             raise ConfigError(f"optimizer kind must be one of {', '.join(OPTIMIZERS)}, got {self.kind!r}")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        POSITIVE.check(self, "learning_rate")
+        NOT_NEGATIVE.check(self, "head_learning_rate", "weight_decay", "gradient_clip")
+        SHARE.check(self, "warm_up", "dampening")
+        _BELOW_ONE.check(self, "momentum")
 
     def build(self, network: MinkUNet, only_head: bool = False) -> torch.optim.Optimizer:
         """An optimiser of the network's parameters (of its last layer's, with ``only_head``); rates are relative."""

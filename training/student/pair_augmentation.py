@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ov_seg_ros.core.data_types import SegmentPairs
 from ov_seg_ros.core.errors import ConfigError
 from training.student.examples import LabelledScan
+from training.value_ranges import NOT_NEGATIVE, POSITIVE, SHARE
 
 MAX_CROPS = 100
 """So many crops are tried for an image before it is left whole; AFOV tries for ever."""
@@ -42,11 +43,12 @@ class PairAugmentationConfig:
     min_share: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop_cuboid <= 1:
-            raise ConfigError(f"drop_cuboid must lie in [0, 1], got {self.drop_cuboid}")
+        SHARE.check(self, "drop_cuboid", "min_share")
+        NOT_NEGATIVE.check(self, "min_pairs")
+        POSITIVE.check(self, "crop_aspect")
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise ConfigError(f"crop_area must be two rising shares in (0, 1], got {self.crop_area}")
-        if not 0 < self.crop_aspect[0] <= self.crop_aspect[1]:
+        if self.crop_aspect[0] > self.crop_aspect[1]:
             raise ConfigError(f"crop_aspect must be two rising ratios > 0, got {self.crop_aspect}")
 
 

@@ -25,6 +25,7 @@ from training.student.minkunet import MinkUNet
 from training.student.optimization import OptimizerConfig
 from training.student.process_group import ProcessGroup
 from training.student.training_log import TrainingLog
+from training.value_ranges import AT_LEAST_ONE, NOT_NEGATIVE, SEED, SHARE
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,9 +63,13 @@ class TrainerConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
+        NOT_NEGATIVE.check(self, "steps", "epochs", "scans_per_pass")
+        AT_LEAST_ONE.check(self, "batch_size", "checkpoint_every")
+        SHARE.check(self, "average")
+        SEED.check(self, "seed")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.batch_size < 1 or self.batch_size % self.pass_size:
+        if self.batch_size % self.pass_size:
             raise ConfigError(f"batch_size {self.batch_size} must be a multiple of scans_per_pass {self.pass_size}")
         if (self.steps > 0) == (self.epochs > 0):
             raise ConfigError(f"give either steps or epochs, got steps {self.steps} and epochs {self.epochs}")

@@ -217,7 +217,11 @@ def test_weights_that_are_no_numbers_are_neither_saved_nor_continued(data, tmp_p
     """The loss of a step is that of the weights before it."""
     config = replace(CONFIG, steps=4, checkpoint_every=2, precision="fp16")
     trainer = make_trainer(config, data, tmp_path / "run")
-    spoil = lambda step, _steps, _losses: trainer.network.head.weight.data.fill_(np.inf) if step == 4 else None  # noqa: E731
+
+    def spoil(step, _steps, _losses):
+        if step == 4:
+            trainer.network.head.weight.data.fill_(np.inf)
+
     message = r"at step 4 its weights are NaN or infinite: .*, or with precision bf16 \(now fp16\)$"
     with pytest.raises(DivergenceError, match=message):
         trainer.run(spoil)
