@@ -43,11 +43,15 @@ class ContrastObjective:
     def loss(self, batch: ContrastBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss of a batch, and its terms: always the same ones, so that processes can share them.
 
-        "superpoints" counts those of the batch. Without any, the loss is 0 and gradients are zeros.
+        "superpoints" counts those of the batch. Without any, and of a batch that the network cannot learn from, the
+        loss is 0 and gradients are zeros.
 
         Raises:
             InputError: the segments' features do not fit the texts.
         """
+        if not self.network.can_learn_from(batch.tables):
+            zero = self.network.zero_loss()
+            return zero, dict.fromkeys((*TERMS, "superpoints"), zero)
         # The head is wide, as wide as the teacher's features: only voxels that lie in segments get there.
         seen, seen_number = torch.unique(batch.pair_voxel, return_inverse=True)
         embeddings = self.network.head(self.network.embed(batch.features, batch.tables).index_select(0, seen))

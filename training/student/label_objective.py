@@ -113,7 +113,13 @@ class LabelObjective:
         self._class_weight = torch.from_numpy(class_weight)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar loss of a batch, and its terms."""
+        """Scalar loss of a batch, and its terms: always the same ones, so that processes can share them.
+
+        Of a batch that the network cannot learn from, all are 0 and gradients are zeros.
+        """
+        if not self.network.can_learn_from(batch.tables):
+            zero = self.network.zero_loss()
+            return zero, {"cross_entropy": zero, "lovasz": zero}
         logits = self.network(batch.features, batch.tables).float()
         labelled = torch.nonzero((batch.class_id != IGNORE_ID) & (batch.weight > 0)).squeeze(1)
         logits, target = logits.index_select(0, labelled), batch.class_id[labelled]

@@ -134,3 +134,14 @@ class MinkUNet(nn.Module):
             current = torch.relu(up(current, tables.strides[i]))
             current = blocks(torch.cat([current, skips.pop()], dim=1), tables.levels[i])
         return current
+
+    def can_learn_from(self, tables: Tables) -> bool:
+        """Whether the batch norms have something to normalise: in training mode one voxel alone has no variance.
+
+        The coarsest resolution has the fewest voxels.
+        """
+        return not self.training or tables.strides[-1].num_coarse > 1
+
+    def zero_loss(self) -> Tensor:
+        """Loss of a batch that teaches nothing: 0, with zeros for the gradients of all parameters that are trained."""
+        return torch.stack([(value * 0).sum() for value in self.parameters() if value.requires_grad]).sum()

@@ -117,6 +117,22 @@ def test_a_batch_without_pairs_costs_nothing(tmp_path, negatives, settings):
     assert both.item() > 0.9 * objective.loss(batch_of(examples, 0))[0].item()
 
 
+@pytest.mark.parametrize(("place", "voxels"), [(1.0, 1), (1000.0, 0)])
+def test_a_batch_of_one_voxel_costs_nothing(tmp_path, place, voxels):
+    """Batch norm has no variance there; the terms and gradients are there all the same."""
+    examples = make_examples(tmp_path, (0,))
+    scan = examples.load(0)[0]
+    replace(scan, points=np.full_like(scan.points, place)).save(examples.scan_files[0])
+    objective = make_objective()
+    batch = batch_of(examples, 0)
+    assert len(batch.features) == voxels
+    loss, terms = objective.loss(batch)
+    loss.backward()
+    assert (loss.item(), {term.item() for term in terms.values()}) == (0, {0})
+    assert list(terms) == ["image_contrast", "text_contrast", "superpoints"]
+    assert all(value.grad is not None and not value.grad.any() for value in objective.network.parameters())
+
+
 def test_only_the_network_runs_in_half_precision(tmp_path):
     batch = batch_of(make_examples(tmp_path, (0,)), 0)
     objective = make_objective()

@@ -1,17 +1,23 @@
-"""Learning from labels: how much each class counts."""
+"""Learning from labels: how much each class counts, and scans that teach nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ov_seg_ros.core.voxels import VoxelGrid
 from training.student.augmentation import AugmentationConfig
 from training.student.examples import LabelledScan
-from training.student.label_objective import LabelledScans
+from training.student.label_objective import LabelledScans, LabelLossConfig, LabelObjective
+from training.student.minkunet import MinkUNet, NetworkConfig
+from training.student.trainer import Trainer, TrainerConfig
 
 GRID = VoxelGrid("cartesian", (0.5, 0.5, 0.5), (-20.0, -20.0, -5.0), (20.0, 20.0, 5.0))
 FEATURES = ("height", "intensity", "extent_z")
+
+TINY = NetworkConfig(8, (12,), (8,), (1,), (1,))
 
 
 def labelled_scans(files, num_classes=3):
@@ -72,3 +78,54 @@ def test_few_scans_are_all_read_and_many_in_part(tmp_path, monkeypatch):
     read.clear()
     many.class_weights(0.35)
     assert read == first
+
+
+def make_objective(scans):
+    torch.manual_seed(0)
+    network = MinkUNet(TINY, len(FEATURES), scans.num_classes)
+    return LabelObjective(network, LabelLossConfig(), np.ones(scans.num_classes, np.float32))
+
+
+def write_points(path: Path, points) -> Path:
+    """A scan of class 0 at given places."""
+    write_labels(path, [0] * len(points))
+    replace(LabelledScan.load(path, with_color=False), points=np.array(points, np.float32).reshape(-1, 3)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "points", [[], [[1, 1, 1]], [[1, 1, 1], [1.6, 1, 1]]], ids=["none", "one", "one at the coarsest"]
+)
+def test_a_pass_of_one_voxel_costs_nothing(tmp_path, points):
+    """Batch norm has no variance there; the terms and gradients are there all the same, for processes to share."""
+    files = [write_points(tmp_path / "few.npz", points)]
+    files.append(write_points(tmp_path / "many.npz", np.random.default_rng(0).uniform(-9, 9, (50, 3))))
+    unchanged = AugmentationConfig(False, False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    scans = replace(labelled_scans(files), augmentation=unchanged)
+    objective = make_objective(scans)
+    few, many = (scans.make_batch([i], 2, np.random.default_rng(0)) for i in (0, 1))
+    assert few.tables.strides[-1].num_coarse == min(len(points), 1)
+    before = {name: value.clone() for name, value in objective.network.named_buffers()}
+    loss, terms = objective.loss(few)
+    loss.backward()
+    assert (loss.item(), {term.item() for term in terms.values()}) == (0, {0})
+    assert all(value.grad is not None and not value.grad.any() for value in objective.network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in objective.network.named_buffers())
+    assert list(objective.loss(many)[1]) == list(terms)
+
+
+def test_a_training_goes_on_after_a_scan_of_one_voxel(tmp_path):
+    files = [write_points(tmp_path / f"{i}.npz", np.random.default_rng(i).uniform(-9, 9, (50, 3))) for i in range(3)]
+    scans = labelled_scans([*files, write_points(tmp_path / "one.npz", [[1, 1, 1]])])
+    config = TrainerConfig(steps=2, batch_size=4, scans_per_pass=1)
+    trainer = Trainer(config, make_objective(scans), scans, tmp_path / "run")
+    trainer.run()
+    assert trainer.step == 2
+
+
+def test_a_frozen_network_learns_its_head_from_one_voxel(tmp_path):
+    """Its batch norms keep the statistics they have."""
+    scans = labelled_scans([write_points(tmp_path / "one.npz", [[1, 1, 1]])])
+    objective = make_objective(scans)
+    objective.network.eval()
+    assert objective.loss(scans.make_batch([0], 2, np.random.default_rng(0)))[0].item() > 0
