@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ov_seg_ros.core.errors import InputError
 from training.atomic_files import atomic_path
@@ -48,3 +49,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is no checkpoint of a training ({reason}): delete it and train again") from error
     return state
+
+
+def require_fit(path: Path, stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Makes sure that the tensors of a checkpoint are those of a network.
+
+    Args:
+        path: of the checkpoint.
+        stored: its tensors, by name.
+        own: those of the network.
+
+    Raises:
+        InputError: a tensor is missing, or one has another shape or name.
+    """
+    for name in {**own, **stored}:
+        if (came := shape_of(stored, name)) != (expected := shape_of(own, name)):
+            raise InputError(
+                f"{path} is of another network than this one: {name} is {came} there and {expected} here; was it "
+                "trained for other classes, texts or point_features? Choose another output folder or delete it"
+            )
+
+
+def shape_of(weights: Mapping[str, Tensor], name: str) -> str:
+    """Of a tensor, in words."""
+    return str(tuple(weights[name].shape)) if name in weights else "missing"

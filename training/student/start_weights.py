@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ov_seg_ros.core.errors import InputError
-from training.student.checkpoint import load_checkpoint
+from training.student.checkpoint import load_checkpoint, shape_of
 from training.student.minkunet import MinkUNet
 
 HEAD = "head."
@@ -53,8 +53,8 @@ def start_from(network: MinkUNet, checkpoint: Path, averaged: bool = True) -> St
     missing = [name for name in (*fresh, *weights) if not name.startswith(HEAD) and name not in copied]
     if missing:
         raise InputError(
-            f"{checkpoint} is of another network than this one: {missing[0]} is {_shape(weights, missing[0])} there "
-            f"and {_shape(own, missing[0])} here; use the network and point_features of that training, or train it "
+            f"{checkpoint} is of another network than this one: {missing[0]} is {shape_of(weights, missing[0])} there "
+            f"and {shape_of(own, missing[0])} here; use the network and point_features of that training, or train it "
             "again with these"
         )
     network.load_state_dict({name: weights[name] for name in copied}, strict=False)
@@ -127,7 +127,3 @@ def _embedding_head(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[Te
 def _load_weights(checkpoint: Path, averaged: bool) -> dict[str, Tensor]:
     """Names and tensors of the (averaged) network in a checkpoint of the trainer."""
     return dict(load_checkpoint(checkpoint)["average" if averaged else "network"])
-
-
-def _shape(weights: Mapping[str, Tensor], name: str) -> str:
-    return str(tuple(weights[name].shape)) if name in weights else "missing"

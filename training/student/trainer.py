@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.atomic_files import explain_full_disk
-from training.student.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from training.student.checkpoint import CHECKPOINT, load_checkpoint, require_fit, save_checkpoint
 from training.student.divergence import check_losses, check_weights
 from training.student.minkunet import MinkUNet
 from training.student.optimization import OptimizerConfig
@@ -309,11 +309,14 @@ class Trainer:
         state = load_checkpoint(path)  # on the CPU, where an optimiser's counters stay; it copies the rest itself
         if state.get("config") != asdict(self.config) or state.get("shape") != asdict(self.network.config):
             raise InputError(f"{path} was trained with other settings: choose another output folder or delete it")
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        for name, network in (("network", self.network), ("average", self.average)):
+            require_fit(path, state[name], network.state_dict())
+            network.load_state_dict(state[name])
+        try:
+            for name, part in (("optimizer", self.optimizer), ("schedule", self.schedule), ("scaler", self.scaler)):
+                part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path} cannot be continued ({error}): delete it and train again") from error
         self.step = state["step"]
         self._check_weights()
 

@@ -55,9 +55,9 @@ def labelled_scans(files):
     return LabelledScans(files, GRID, FEATURES, 2, with_color=False, augmentation=AugmentationConfig())
 
 
-def make_trainer(config, data, out, group=None):
+def make_trainer(config, data, out, group=None, num_classes=2):
     torch.manual_seed(config.seed)
-    network = MinkUNet(NETWORKS["small"], len(FEATURES), 2)
+    network = MinkUNet(NETWORKS["small"], len(FEATURES), num_classes)
     objective = LabelObjective(network, LabelLossConfig(), data.class_weights(0.35))
     return Trainer(config, objective, data, out, group)
 
@@ -238,6 +238,23 @@ def test_another_config_does_not_continue_a_run(data, tmp_path):
     make_trainer(replace(CONFIG, steps=2), data, tmp_path / "run").run()
     with pytest.raises(InputError, match="other settings"):
         make_trainer(CONFIG, data, tmp_path / "run").run()
+
+
+def test_a_checkpoint_that_does_not_fit_is_named(data, tmp_path):
+    """Its settings may be equal all the same: the number of classes is none of them."""
+    config = replace(CONFIG, steps=2)
+    make_trainer(config, data, tmp_path / "run").run()
+    path = tmp_path / "run" / CHECKPOINT
+    message = r"checkpoint\.pt is of another network .*: head.weight is \(2, 24\) there and \(3, 24\) here; was it"
+    with pytest.raises(InputError, match=message):
+        make_trainer(config, data, tmp_path / "run", num_classes=3).run()
+    whole = load_checkpoint(path)
+    save_checkpoint(path, {**whole, "average": {**whole["average"], "more": torch.zeros(1)}})
+    with pytest.raises(InputError, match=r"checkpoint\.pt is .*: more is \(1,\) there and missing here"):
+        make_trainer(config, data, tmp_path / "run").run()
+    save_checkpoint(path, {name: value for name, value in whole.items() if name != "schedule"})
+    with pytest.raises(InputError, match=r"checkpoint\.pt cannot be continued \('schedule'\): delete it"):
+        make_trainer(config, data, tmp_path / "run").run()
 
 
 def test_no_scans_is_an_error(data, tmp_path):
