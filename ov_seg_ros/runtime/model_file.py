@@ -13,6 +13,7 @@ from ov_seg_ros.core.student_description import METADATA_KEY, StudentDescription
 from ov_seg_ros.runtime.onnx_header import OnnxHeader, read_onnx_header
 
 SHIPPED_MODEL = Path("models") / "student.onnx"
+EXPORT = "export one with `python -m training export` in a checkout"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -44,11 +45,9 @@ def shipped_model_path() -> Path:
     Raises:
         ModelError: it is not there (a checkout without large files, or before ``make student``).
     """
-    path = Path(ov_seg_ros.__file__).parent / SHIPPED_MODEL
+    path = _shipped_path()
     if not path.is_file():
-        raise ModelError(
-            f"the shipped student {path} is missing: run `make student` in a checkout, or name another model"
-        )
+        raise _missing(path)
     return path
 
 
@@ -64,7 +63,7 @@ def load_model_file(path: str | Path) -> ModelFile:
     if METADATA_KEY not in header.metadata:
         raise ModelError(
             f"{path} is an ONNX file, but not a student: it was not exported by ov_seg_ros (no metadata"
-            f" {METADATA_KEY!r}, written by {header.producer or 'an unknown program'}); export one with `make student`"
+            f" {METADATA_KEY!r}, written by {header.producer or 'an unknown program'}); {EXPORT}"
         )
     description = StudentDescription.from_json(header.metadata[METADATA_KEY], str(path))
     return ModelFile(path, content, header, description)
@@ -101,9 +100,22 @@ def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise ModelError(f"model {path} does not exist; `make student` makes one") from error
+        raise _missing(path) from error
     except OSError as error:
         raise ModelError(f"model {path} cannot be read: {error.strerror}") from error
     if content.startswith(_LFS_POINTER):
         raise ModelError(f"{path} is a Git LFS pointer, not the model itself; fetch it with `git lfs pull`")
     return content
+
+
+def _shipped_path() -> Path:
+    return Path(ov_seg_ros.__file__).parent / SHIPPED_MODEL
+
+
+def _missing(path: Path) -> ModelError:
+    """`make student` is the remedy for the shipped student alone: it makes that one."""
+    if path.absolute() == _shipped_path():
+        return ModelError(
+            f"the shipped student {path} is missing: run `make student` in a checkout, or name another model"
+        )
+    return ModelError(f"model {path} does not exist; correct the path, or {EXPORT}")

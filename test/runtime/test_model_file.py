@@ -50,7 +50,8 @@ def test_describe_model_is_complete_and_json(tiny_model: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no\.onnx does not exist; `make student` makes one"):
+    message = r"no\.onnx does not exist; correct the path, or export one with `python -m training export` in a checkout$"
+    with pytest.raises(ModelError, match=message):
         load_model_file(tmp_path / "no.onnx")
 
 
@@ -89,7 +90,8 @@ def test_onnx_file_of_somebody_else(tiny_model: Path, tmp_path: Path) -> None:
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(
-        ModelError, match=r"not exported by ov_seg_ros \(no metadata 'ov_seg_ros', written by pytorch\)"
+        ModelError,
+        match=r"not exported by ov_seg_ros \(no metadata 'ov_seg_ros', written by pytorch\); export one with `python -m",
     ):
         load_model_file(tmp_path / "a.onnx")
 
@@ -111,6 +113,8 @@ def test_shipped_model_is_inside_the_package(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(ov_seg_ros, "__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(ModelError, match=r"models/student\.onnx is missing: run `make student`"):
         shipped_model_path()
+    with pytest.raises(ModelError, match=r"models/student\.onnx is missing: run `make student`"):
+        load_model_file(tmp_path / "models" / "student.onnx")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "student.onnx").touch()
     assert shipped_model_path() == tmp_path / "models" / "student.onnx"
