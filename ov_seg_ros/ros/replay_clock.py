@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 SECOND = 1_000_000_000
+NO_TIME = 0
+"""The stamp of a message that has none: a static transform, a calibration, a driver without a clock."""
+LAST_STAMP_NS = 2**31 * SECOND - 1
+"""The latest stamp that a message can hold."""
 _HEADER_STAMP = 4
 """Byte offset of header.stamp in a serialised message that begins with a header, after the 4 bytes of encapsulation."""
 
@@ -39,8 +43,14 @@ class ReplayClock:
         return self.wall_start_ns + (passed if self.rate == 1.0 else round(passed / self.rate))
 
     def stamp_ns(self, recorded_stamp_ns: int) -> int:
-        """The stamp that replaces a recorded one."""
-        return self.publish_ns(recorded_stamp_ns + self.stamp_shift_ns)
+        """The stamp that replaces a recorded one.
+
+        ``NO_TIME`` stays what it is. What would lie outside the range of a message, because it was recorded by a
+        clock that is years off and is played slowly, becomes the nearest stamp inside.
+        """
+        if recorded_stamp_ns == NO_TIME:
+            return NO_TIME
+        return min(max(self.publish_ns(recorded_stamp_ns + self.stamp_shift_ns), NO_TIME + 1), LAST_STAMP_NS)
 
 
 def stamp_shift(received_ns: int, stamp_ns: int) -> int:
@@ -52,9 +62,11 @@ def stamp_shift(received_ns: int, stamp_ns: int) -> int:
 
     Returns:
         0 if the scan was received 0 to 1 s after its stamp: then its delay is part of the latency, as on the robot.
-        Otherwise the shift that makes stamp and reception of the first scan equal.
+        0 as well if the scan has no stamp. Otherwise the shift that makes stamp and reception of the first scan equal.
     """
-    return 0 if 0 <= received_ns - stamp_ns <= PLAUSIBLE_DELAY_NS else received_ns - stamp_ns
+    if stamp_ns == NO_TIME or 0 <= received_ns - stamp_ns <= PLAUSIBLE_DELAY_NS:
+        return 0
+    return received_ns - stamp_ns
 
 
 def read_stamp(data: bytes | memoryview) -> int:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from ov_seg_ros.bags.build_messages import cloud_message, transforms_message
 from ov_seg_ros.bags.message_types import POINT_CLOUD, standard_typestore
 from ov_seg_ros.ros.replay_clock import (
+    LAST_STAMP_NS,
+    NO_TIME,
     SECOND,
     ReplayClock,
     read_stamp,
@@ -50,7 +52,7 @@ def test_at_rate_1_everything_is_shifted_by_one_constant():
     clock = ReplayClock(recorded_start_ns=1_000, wall_start_ns=9 * SECOND)
     assert clock.publish_ns(1_000) == 9 * SECOND
     shift = 9 * SECOND - 1_000
-    assert {clock.stamp_ns(s) - s for s in (0, 1_000, 1_700_000_000_123_456_789)} == {shift}
+    assert {clock.stamp_ns(s) - s for s in (1, 1_000, 1_700_000_000_123_456_789)} == {shift}
 
 
 def test_another_rate_stretches_distances():
@@ -71,6 +73,29 @@ def test_transforms_move_with_the_scans():
     message = transforms_message([("odom", "base_link", np.eye(4)), ("base_link", "lidar", np.eye(4))], 5 * SECOND)
     restamp_transforms(message, ReplayClock(0, 100 * SECOND))
     assert [(t.header.stamp.sec, t.header.stamp.nanosec) for t in message.transforms] == [(105, 0), (105, 0)]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 1.0, 100.0])
+@pytest.mark.parametrize("shift", [0, 1_700_000_000 * SECOND])
+def test_a_stamp_that_means_no_time_stays_so(rate: float, shift: int):
+    clock = ReplayClock(1_700_000_000 * SECOND, 1_800_000_000 * SECOND, rate, shift)
+    assert clock.stamp_ns(NO_TIME) == NO_TIME
+    message = transforms_message([("base_link", "lidar", np.eye(4))], 0)
+    restamp_transforms(message, clock)
+    assert (message.transforms[0].header.stamp.sec, message.transforms[0].header.stamp.nanosec) == (0, 0)
+    assert stamp_shift(received_ns=1_700_000_000 * SECOND, stamp_ns=NO_TIME) == 0
+
+
+def test_stamps_of_a_clock_that_is_years_off_stay_what_a_message_can_hold():
+    slow = ReplayClock(1_700_000_000 * SECOND, 1_800_000_000 * SECOND, rate=0.05)
+    assert slow.stamp_ns(5 * SECOND) == 1  # before the beginning of time, but no "no time"
+    assert slow.stamp_ns(1_900_000_000 * SECOND) == LAST_STAMP_NS
+    data = serialised_cloud(0)
+    for stamp in (5 * SECOND, 1_900_000_000 * SECOND):
+        assert read_stamp(with_stamp(data, slow.stamp_ns(stamp))) == slow.stamp_ns(stamp)
+    message = transforms_message([("base_link", "lidar", np.eye(4))], 5 * SECOND)
+    restamp_transforms(message, slow)
+    assert (message.transforms[0].header.stamp.sec, message.transforms[0].header.stamp.nanosec) == (0, 1)
 
 
 def test_a_cut_off_message_is_an_error():
