@@ -8,9 +8,11 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import ov_seg_ros
 from ov_seg_ros.core.errors import OvSegError
+from ov_seg_ros.core.interruption import Terminated, exit_code, orderly_end
 
 VERBS = {
     "demo": "label a recording with the real ROS 2 node and write pictures and a report",
@@ -22,7 +24,7 @@ VERBS = {
 }
 """Verb to what it does; the code is in ``ov_seg_ros.commands.<verb>``."""
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR = 2
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -33,12 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name, None = those of the process.
 
     Returns:
-        Exit code: 0, 2 for an error the user can mend (one line on stderr), 130 after Ctrl-C.
+        Exit code: 0, 2 for an error the user can mend (one line on stderr), 130 after Ctrl-C, 143 after
+        SIGTERM, 129 after SIGHUP.
     """
     args = build_parser().parse_args(argv)
     logging.basicConfig(format="%(message)s", level=logging.DEBUG if args.debug else logging.WARNING)
     try:
-        return int(args.run(args) or 0)
+        with orderly_end():
+            return int(args.run(args) or 0)
     except OvSegError as error:
         if args.debug:
             raise
@@ -50,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f" for {error.filename}" if error.filename else ""
         print(f"ov-seg {args.verb}: no space left{where}; free some and run the same command again", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         if args.debug:
             raise
-        print(f"ov-seg {args.verb}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        how = f"ended by {end}" if isinstance(end, Terminated) else "interrupted"
+        with suppress(OSError):  # after SIGHUP the terminal may be gone
+            print(f"ov-seg {args.verb}: {how}", file=sys.stderr)
+        return exit_code(end)
 
 
 def build_parser() -> argparse.ArgumentParser:

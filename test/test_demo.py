@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -14,6 +16,7 @@ import small_drive
 import yaml
 from tiny_model import write_tiny_model
 
+from ov_seg_ros.commands import node_process
 from ov_seg_ros.report.schema import REPORT_SCHEMA
 
 pytest.importorskip("rclpy", reason="the ROS 2 wheels are not installed (pip install 'ov_seg_ros[ros]')")
@@ -29,10 +32,30 @@ def model(tmp_path_factory):
     return path
 
 
-def demo(*arguments, **variables):
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), **variables}
+def start_demo(*arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     command = [sys.executable, "-m", "ov_seg_ros.cli", "demo", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+def demo(*arguments):
+    """Runs the demo; returns the finished process."""
+    process = start_demo(*arguments)
+    output, errors = process.communicate(timeout=240)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def children_of(process):
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(word) for word in listed.read_text().split()]
+
+
+def wait_for(condition, timeout_s=60.0):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
 
 
 def test_demo_labels_every_scan_of_a_recording(model, tmp_path):
@@ -79,3 +102,36 @@ def test_a_node_that_ends_is_noticed_with_its_last_words(model, tmp_path):
     assert done.returncode == 2
     assert "the node ended by itself" in done.stderr
     assert "num_threads must be 0 to 256" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds child processes in /proc")
+@pytest.mark.parametrize(
+    ("end", "whole_group", "code"),
+    [
+        (signal.SIGTERM, False, 143),  # a service manager, a container
+        (signal.SIGHUP, True, 129),  # a terminal that is closed tells all processes in it
+        (signal.SIGINT, True, 130),  # Ctrl-C
+    ],
+)
+def test_whoever_ends_the_demo_ends_node_and_replay(model, tmp_path, end, whole_group, code):
+    drive = small_drive.write_small_drive(tmp_path / "drive", SCANS)
+    out = tmp_path / "out"
+    process = start_demo(drive, "--out", out, "--model", model, "--rate", "0.01", start_new_session=True)
+    wait_for(lambda: len(children_of(process)) == 2)
+    children = children_of(process)
+    wait_for(lambda: list(out.glob(".replay_*/labels.mcap_unfinished")))  # the replay is under way
+    (os.killpg if whole_group else os.kill)(process.pid, end)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+    assert {path.name for path in out.iterdir()} == {"node"}
+
+
+def test_a_process_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(node_process, "STOP_S", 0.2)
+    deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    node_process._end(process, signal.SIGINT)
+    assert process.returncode == -signal.SIGKILL

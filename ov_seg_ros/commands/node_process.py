@@ -1,4 +1,7 @@
-"""Runs the ROS nodes of this package as processes of their own, away from any other ROS system."""
+"""Runs the ROS nodes of this package as processes of their own, away from any other ROS system.
+
+Each has a session of its own, so that Ctrl-C and a closed terminal reach this process alone, and it ends them in order.
+"""
 
 from __future__ import annotations
 
@@ -86,15 +89,8 @@ class NodeProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._process is not None:
+            _end(self._process, signal.SIGINT)
 
     def run_beside(self, arguments: Sequence[str]) -> None:
         """Runs a replay until it ends, as long as the node lives.
@@ -106,16 +102,14 @@ class NodeProcess:
             InputError: the replay failed, or the node ended; says the last lines of its log.
         """
         command = [sys.executable, "-m", REPLAY_MODULE, *arguments]
-        replay = subprocess.Popen(command, env=self._environment)
+        replay = subprocess.Popen(command, env=self._environment, start_new_session=True)
         try:
             while replay.poll() is None:
                 if self._process is None or self._process.poll() is not None:
                     raise InputError(f"the node ended by itself; the last lines of {self.log}:\n{self.log_tail()}")
                 time.sleep(0.1)
         finally:
-            if replay.poll() is None:
-                replay.terminate()
-                replay.wait()
+            _end(replay, signal.SIGTERM)
         if replay.returncode:
             raise InputError(f"the replay failed; the last lines of {self.log}:\n{self.log_tail()}")
 
@@ -123,3 +117,18 @@ class NodeProcess:
         """The last lines of the node's log, indented."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return "\n".join(f"  {line}" for line in lines) or "  (empty)"
+
+
+def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    """Asks a process to end, and kills it if it takes too long or this process is asked to end once more."""
+    if process.poll() is not None:
+        return
+    process.send_signal(how)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyError, OvSegError
+from ov_seg_ros.core.interruption import Terminated, exit_code, orderly_end
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -68,23 +68,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name, None = those of the process (ROS arguments are passed over).
 
     Returns:
-        Exit code: 0; 2 for an error the user can mend, with one line in the log; 130 after Ctrl-C.
+        Exit code: 0; 2 for an error the user can mend, with one line in the log; 130 after Ctrl-C,
+        143 after SIGTERM, 129 after SIGHUP.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser("replay", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_arguments(parser)
     args = parser.parse_args(_without_ros_arguments(sys.argv[1:] if argv is None else argv))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as orderly as Ctrl-C
     try:
-        replay(args)
+        with orderly_end():
+            replay(args)
     except OvSegError as error:
         if args.debug:
             raise
         _log.error("replay: %s", error)
         return 2
-    except KeyboardInterrupt:
-        _log.error("replay: interrupted")
-        return 130
+    except KeyboardInterrupt as end:
+        _log.error("replay: %s", f"ended by {end}" if isinstance(end, Terminated) else "interrupted")
+        return exit_code(end)
     return 0
 
 

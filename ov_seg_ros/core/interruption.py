@@ -1,0 +1,52 @@
+"""Lets a process that is asked to end do so as orderly as after Ctrl-C: files are closed, child processes ended."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""How service managers, containers and closed terminals end a process."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by one of ``END_SIGNALS``.
+
+    Attributes:
+        signal_number: which one.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Within this block ``END_SIGNALS`` raise ``Terminated``, just as Ctrl-C raises ``KeyboardInterrupt``.
+
+    A signal that is ignored (``nohup``) stays ignored. Outside the main thread, where Python takes no signals, the
+    block changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heeded = [number for number in END_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _raise_terminated) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(end: KeyboardInterrupt) -> int:
+    """What a shell reports for a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    return 128 + (end.signal_number if isinstance(end, Terminated) else signal.SIGINT)
+
+
+def _raise_terminated(signal_number: int, frame: FrameType | None) -> None:
+    raise Terminated(signal_number)
