@@ -6,6 +6,7 @@ import argparse
 import errno
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,7 +25,9 @@ VERBS = {
 }
 """Verb to what it does; the code is in ``ov_seg_ros.commands.<verb>``."""
 
-USER_ERROR = 2
+USER_ERROR, READER_GONE = 2, 128 + 13
+"""The second is what a shell reports for a program whose output nobody reads any more (SIGPIPE), as in ``| head``."""
+
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -36,18 +39,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0, 2 for an error the user can mend (one line on stderr), 130 after Ctrl-C, 143 after
-        SIGTERM, 129 after SIGHUP.
+        SIGTERM, 129 after SIGHUP, 141 if nobody reads the output any more.
     """
     args = build_parser().parse_args(argv)
     logging.basicConfig(format="%(message)s", level=logging.DEBUG if args.debug else logging.WARNING)
     try:
         with orderly_end():
-            return int(args.run(args) or 0)
+            code = int(args.run(args) or 0)
+        sys.stdout.flush()  # here, where a reader that has gone is noticed in good order
+        return code
     except OvSegError as error:
         if args.debug:
             raise
         print(f"ov-seg {args.verb}: {error}", file=sys.stderr)
         return USER_ERROR
+    except BrokenPipeError:
+        if args.debug:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains of the rest at its exit
+        return READER_GONE
     except OSError as error:
         if args.debug or error.errno not in FULL_DISK:
             raise
