@@ -93,6 +93,51 @@ def test_a_full_disk_is_one_line_with_the_remedy(drive, model, tmp_path, capsys)
         ov_seg("evaluate", drive, "--model", model, "--json", tmp_path / "report.json", "--debug")
 
 
+def test_a_reader_that_has_gone_is_no_error(model):
+    command = [sys.executable, "-m", "ov_seg_ros.cli", "info", str(model), "--json"]
+    pipe, checkout = subprocess.PIPE, Path(__file__).parents[1]
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=checkout)
+    process.stdout.close()  # as `| head` does, here before the first line
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+
+
+def refuse_to_work(*_):
+    raise AssertionError("work began before the output was checked")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "--json", "folder"), "folder cannot be written: it is a folder, expected a file"),
+        (("evaluate", "--json", "file/x.json"), "file/x.json cannot be written: Not a directory"),
+        (("evaluate", "--json", "r.json", "--html", "folder"), "folder cannot be written: it is a folder"),
+        (
+            ("evaluate", "--json", "r.json", "--overview", "o.xyz"),
+            "the overview is a picture, .png or .jpg or .jpeg, got",
+        ),
+        (("segment", "-o", "file/x", "--format", "label"), "file/x cannot be written: Not a directory"),
+        (("segment", "-o", "file", "--format", "ply"), "file cannot be written: it is a file, expected a folder"),
+        (("segment", "-o", "file/x"), "file cannot be written: it is a file, expected a folder"),
+        (("segment", "-o", "folder"), "folder exists already; give another path, or ask to overwrite it"),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line_before_the_work(
+    arguments, message, drive, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    for verb in ("evaluate", "segment"):
+        monkeypatch.setattr(f"ov_seg_ros.commands.{verb}.load_segmenter", refuse_to_work)
+    verb, *others = arguments
+    assert ov_seg(verb, drive, *others) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"ov-seg {verb}: {message}")
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
 def test_info(model, capsys):
     assert ov_seg("info", model) == 0
     assert "classes         low, high" in capsys.readouterr().out

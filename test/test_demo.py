@@ -96,6 +96,26 @@ def test_a_model_that_does_not_run_is_one_line(tmp_path):
     assert "missing.onnx does not exist" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        ("out", "out cannot be written: it is a file, expected a folder; give another path"),
+        ("out/node", "node cannot be written: it is a file, expected a folder; give another path"),
+        ("out/labelled/thesis.tex", "labelled is no recording and is not overwritten; give another path"),
+        ("out/report.html/x", "report.html cannot be written: it is a folder, expected a file; give another path"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_starts(taken, message, model, tmp_path):
+    (tmp_path / taken).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / taken).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    done = demo("--out", tmp_path / "out", "--model", model)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"{message}\n")
+    assert done.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_node_that_ends_is_noticed_with_its_last_words(model, tmp_path):
     drive = small_drive.write_small_drive(tmp_path / "drive", 1)
     done = demo(drive, "--out", tmp_path / "out", "--model", model, "--threads", "300")

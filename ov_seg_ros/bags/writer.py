@@ -17,6 +17,7 @@ from ov_seg_ros.bags.qos import default_qos
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.bags.storage import STORAGE_SUFFIXES, is_recording, storage_files
 from ov_seg_ros.core.errors import ConfigError, InputError
+from ov_seg_ros.core.output_paths import require_writable_folder
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 _SUFFIX_STORAGE = {".mcap": "mcap", ".db3": "sqlite3"}
@@ -48,7 +49,7 @@ class RecordingWriter:
 
         Raises:
             ConfigError: the storage is not known, or contradicts the suffix.
-            InputError: something lies there already.
+            InputError: see ``check_target``.
         """
         self.path = Path(path)
         self.message_count = 0
@@ -56,17 +57,12 @@ class RecordingWriter:
         self._storage = _SUFFIX_STORAGE.get(self.path.suffix, storage)
         if self._storage not in STORAGES:
             raise ConfigError(f"storage must be {' or '.join(STORAGES)}, got {storage!r}")
-        if self.path.exists() and not overwrite:
-            raise InputError(f"{self.path} exists already; give another path, or ask to overwrite it")
-        if self.path.exists() and (self.path.name == "metadata.yaml" or not is_recording(self.path)):
-            raise InputError(f"{self.path} is no recording and is not overwritten; give another path")
+        check_target(self.path, overwrite)
         self._replaces = self.path.exists()
         self._writer: Writer | None = None
         self._connections: dict[tuple[str, str], Connection] = {}
 
     def __enter__(self) -> RecordingWriter:
-        if self._aside.exists() and not self._replaces:
-            raise InputError(f"{self._aside} exists already, left by a run that was killed; delete it and run again")
         shutil.rmtree(self._aside, ignore_errors=True)
         target = self._aside / self.path.stem if self._is_single_file or self._replaces else self.path
         self._writer = Writer(target, version=_METADATA_VERSION, storage_plugin=STORAGES[self._storage])
@@ -92,7 +88,7 @@ class RecordingWriter:
     @property
     def _aside(self) -> Path:
         """Where single files and replacements are written until they are complete."""
-        return self.path.with_name(f"{self.path.name}_unfinished")
+        return _aside(self.path)
 
     def _move_here(self, written: Path) -> None:
         """Puts the folder ``written``, or its one file, in the place of what lies at ``path``."""
@@ -193,3 +189,27 @@ class RecordingWriter:
         if self._writer is None:
             raise InputError(f"{self.path} is not open for writing; use it in a with block")
         return self._writer
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Checks that a recording can be written; writes nothing.
+
+    Args:
+        path: of the recording.
+        overwrite: whether a recording (and only a recording) that lies there may be replaced.
+
+    Raises:
+        InputError: something lies there already, a run that was killed left its half there, or the folder cannot be
+            written.
+    """
+    require_writable_folder(path.parent)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; give another path, or ask to overwrite it")
+    if path.exists() and (path.name == "metadata.yaml" or not is_recording(path)):
+        raise InputError(f"{path} is no recording and is not overwritten; give another path")
+    if _aside(path).exists() and not path.exists():
+        raise InputError(f"{_aside(path)} exists already, left by a run that was killed; delete it and run again")
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}_unfinished")

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ov_seg_ros.core.errors import ConfigError, OvSegError
+from ov_seg_ros.core.output_paths import require_writable_file, require_writable_folder
 
 if TYPE_CHECKING:
     from ov_seg_ros.bench.section import BenchOptions, Contest
@@ -89,10 +90,14 @@ def run_contests(args: argparse.Namespace, modules: Mapping[str, str]) -> None:
     from ov_seg_ros.bench.suite import choose, run_suite
 
     chosen = choose(modules, tuple(args.only or ()))
+    machine = describe_machine()
+    if args.json is None:
+        require_writable_folder(args.out)
+    path = args.json or result_path(args.out, machine, date.today())
+    require_writable_file(path)
     with TemporaryDirectory(prefix="ov_seg_bench_") as scratch:
         options = bench_options(args, Path(scratch))
-        machine = describe_machine()
-        file = ResultFile(args.json or result_path(args.out, machine, date.today()), _about(args, options, machine))
+        file = ResultFile(path, _about(args, options, machine))
         print(_headline(machine, options))
         try:
             run_suite(chosen, options, file, lambda text: print(text, flush=True))
@@ -114,6 +119,8 @@ def run_contest(contest: Contest, description: str | None, arguments: Sequence[s
     args = parser.parse_args(arguments)
     name = contest.__module__.rsplit(".", 1)[-1]
     try:
+        if args.json is not None:
+            require_writable_file(args.json)
         use_cores(args.cores)
         from ov_seg_ros.bench.machine import describe_machine, machine_cores
         from ov_seg_ros.bench.machine_load import load_warning

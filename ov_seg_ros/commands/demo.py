@@ -16,6 +16,7 @@ from ov_seg_ros.commands import convert
 from ov_seg_ros.commands.node_process import NodeProcess, require_ros, ros_environment, write_parameters
 from ov_seg_ros.commands.options import add_model_options, add_topic_options, load_segmenter, model_path, stream_options
 from ov_seg_ros.core.errors import ConfigError
+from ov_seg_ros.core.output_paths import require_writable_folder
 
 if TYPE_CHECKING:
     from ov_seg_ros.bags.cameras import CameraTopics
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from ov_seg_ros.runtime.model_file import load_model_file
 
     require_ros()
+    _check_out(args.out)
     model = model_path(args)
     load_model_file(model)  # what cannot run is said before a drive is made
     args.out.mkdir(parents=True, exist_ok=True)
@@ -67,6 +69,17 @@ def run(args: argparse.Namespace) -> None:
     with NodeProcess(parameters, args.out / "node" / "node.log", ros_environment()) as node:
         node.run_beside(_replay_arguments(args, plan, model))
     _print_results(args.out, plan)
+
+
+def _check_out(out: Path) -> None:
+    """Refuses, before a drive is made and played, what node or replay could not write or must not replace."""
+    from ov_seg_ros.bags.writer import check_target
+    from ov_seg_ros.report.builder import check_report_paths, report_paths
+
+    require_writable_folder(out)
+    require_writable_folder(out / "node")
+    check_target(out / "labelled", overwrite=True)
+    check_report_paths(*report_paths(out))
 
 
 @dataclass(frozen=True)

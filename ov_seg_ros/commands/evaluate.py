@@ -44,11 +44,12 @@ def run(args: argparse.Namespace) -> None:
     from ov_seg_ros.bags.labelled import find_sample, truth_class_names
     from ov_seg_ros.bags.recording import Recording
     from ov_seg_ros.bags.sample_stream import TRUTH_TOPIC, SampleStream
-    from ov_seg_ros.report.builder import ReportBuilder, RunFacts
+    from ov_seg_ros.report.builder import ReportBuilder, RunFacts, check_report_paths
     from ov_seg_ros.report.model_identity import identify
     from ov_seg_ros.report.provenance import describe_run
     from ov_seg_ros.report.summary import headlines
 
+    check_report_paths(args.json, args.html, args.overview)
     with Recording.open(args.bag) as recording:
         segmenter = load_segmenter(args, args.refine)
         options = stream_options(args, recording, TRUTH_TOPIC)

@@ -23,6 +23,7 @@ from ov_seg_ros.commands.options import (
     track,
 )
 from ov_seg_ros.core.errors import InputError
+from ov_seg_ros.core.output_paths import require_writable_folder
 
 if TYPE_CHECKING:
     from ov_seg_ros.bags.recording import Recording
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from ov_seg_ros.bags.recording import Recording
 
+    _check_out(args.out, args.format, args.overwrite)
     with Recording.open(args.bag) as recording:
         lidar_topic = recording.find_lidar_topic(args.lidar_topic)
         segmenter = load_segmenter(args, args.refine)
@@ -96,7 +98,7 @@ def _write_files(args: argparse.Namespace, recording: Recording, lidar_topic: st
     from ov_seg_ros.bags.label_files import write_kitti_labels, write_ply
     from ov_seg_ros.bags.sample_stream import SampleStream
 
-    _make_folder(args.out, args.overwrite)
+    args.out.mkdir(parents=True, exist_ok=True)
     stream = SampleStream(recording, _options(args, recording, segmenter))
     count = 0
     for sample in track(stream, recording.topics[lidar_topic].count, "labelling"):
@@ -110,9 +112,13 @@ def _write_files(args: argparse.Namespace, recording: Recording, lidar_topic: st
     return count
 
 
-def _make_folder(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; --format label and ply write a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"{folder} is not empty; give another path or --overwrite")
-    folder.mkdir(parents=True, exist_ok=True)
+def _check_out(out: Path, written: str, overwrite: bool) -> None:
+    """Refuses what cannot be written, or must not be replaced, before anything is labelled."""
+    from ov_seg_ros.bags.writer import check_target
+
+    if written == "mcap":
+        check_target(out, overwrite)
+        return
+    require_writable_folder(out)
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise InputError(f"{out} is not empty; give another path or --overwrite")

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov_seg_ros.core.data_types import IGNORE_ID, Projection, Sample
+from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.core.output_paths import require_writable_file
 from ov_seg_ros.core.projection import project_cloud
 from ov_seg_ros.report.html import Page, Picture
 from ov_seg_ros.report.pictures import draw_birds_eyes, draw_overview
@@ -22,6 +24,8 @@ from ov_seg_ros.report.truth_mapping import foreign_classes, truth_table
 STRIP_SCENES = 6
 STRIP_SIZE = (560, 420)
 """Width and height of one picture of the strip, pixels."""
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 MIN_CLASS_POINTS = 20
 """A class counts as present in a scan from this many points on."""
@@ -147,7 +151,7 @@ class ReportBuilder:
     def write(
         self, report: RunReport, json: Path | None = None, html: Path | None = None, overview: Path | None = None
     ) -> None:
-        """Writes the files that are asked for; folders are made as needed."""
+        """Writes the files that are asked for; folders are made as needed. See ``check_report_paths``."""
         if json is not None:
             report.write_json(json)
         picture = self._overview(report) if html is not None or overview is not None else None
@@ -193,3 +197,21 @@ def _project_all(sample: Sample) -> dict[str, Projection]:
     """What each camera sees, occluded points left out."""
     points = sample.cloud.points
     return {view.name: project_cloud(points, view.camera_from_lidar, view.camera) for view in sample.images}
+
+
+def report_paths(folder: Path) -> tuple[Path, Path, Path]:
+    """``report.json``, ``report.html`` and ``overview.png`` in a folder, in the order of ``ReportBuilder.write``."""
+    return folder / "report.json", folder / "report.html", folder / "overview.png"
+
+
+def check_report_paths(json: Path | None = None, html: Path | None = None, overview: Path | None = None) -> None:
+    """Checks that the files of a report can be written, before the work that they report; arguments as in ``write``.
+
+    Raises:
+        InputError: a file cannot be written, or the picture has a suffix that is not in ``PICTURE_SUFFIXES``.
+    """
+    if overview is not None and overview.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"the overview is a picture, {' or '.join(PICTURE_SUFFIXES)}, got {overview}")
+    for path in (json, html, overview):
+        if path is not None:
+            require_writable_file(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyError, OvSegError
 from ov_seg_ros.core.interruption import Terminated, exit_code, orderly_end
+from ov_seg_ros.core.output_paths import require_writable_folder
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -34,6 +36,8 @@ SETTLE_S = 0.5
 """After both sides have found each other, seconds: every topic is matched on its own."""
 DIAGNOSTICS_S = 2.5
 """How long to wait for diagnostics that are newer than the last scan."""
+NODE_NAME = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*\Z")
+"""Names that ROS takes: words joined by slashes, each of letters, digits and underscores, none begun by a digit."""
 LATE_NS = 20_000_000
 """A scan published this much behind its schedule is worth a note."""
 
@@ -100,8 +104,7 @@ def replay(args: argparse.Namespace) -> None:
     from ov_seg_ros.ros.replay_labels import write_labelled
     from ov_seg_ros.ros.replay_report import write_report
 
-    if not 0.01 <= args.rate <= 100.0:
-        raise ConfigError(f"--rate must be 0.01 to 100, got {args.rate}")
+    _check(args)
     args.out.mkdir(parents=True, exist_ok=True)
     with Recording.open(args.bag) as recording, TemporaryDirectory(dir=args.out, prefix=".replay_") as folder:
         spool = Path(folder) / "labels.mcap"
@@ -112,6 +115,24 @@ def replay(args: argparse.Namespace) -> None:
     report = write_report(run, args.out / "labelled", args.out, args.command, args.model)
     for line in headlines(report.to_dict()):
         _log.info("%s", line)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses, before anything is played, what could not be published or written afterwards.
+
+    Raises:
+        OvSegError: an option is out of its range, or OUT cannot be written or must not be replaced.
+    """
+    from ov_seg_ros.bags.writer import check_target
+    from ov_seg_ros.report.builder import check_report_paths, report_paths
+
+    if not 0.01 <= args.rate <= 100.0:
+        raise ConfigError(f"--rate must be 0.01 to 100, got {args.rate}")
+    if not NODE_NAME.match(args.node):
+        raise ConfigError(f"--node must be the name of a node, such as /segmentation_node, got {args.node!r}")
+    require_writable_folder(args.out)
+    check_target(args.out / "labelled", overwrite=True)
+    check_report_paths(*report_paths(args.out))
 
 
 def _run(args: argparse.Namespace, recording: Recording, spool_path: Path) -> ReplayRun:
@@ -138,14 +159,15 @@ def _run(args: argparse.Namespace, recording: Recording, spool_path: Path) -> Re
         with LabelSpool(spool_path, player.scans) as spool:
             listener = NodeListener(node, args.node, spool.take)
             thread = threading.Thread(target=executor.spin, name="replay_listener", daemon=True)
-            thread.start()
             try:
+                thread.start()  # inside: a signal may come while it starts
                 before = _wait_for_node(args, node, player, listener)
                 _play(args, recording, player)
                 after = _wait_for_labels(args, player, listener, spool, before)
             finally:
                 executor.shutdown()
-                thread.join()
+                if thread.is_alive():
+                    thread.join()
         return _summarise(args, player, listener, spool, (before, after))
     finally:
         rclpy.try_shutdown()

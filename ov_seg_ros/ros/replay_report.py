@@ -13,7 +13,7 @@ from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.bags.sample_stream import SampleStreamOptions
 from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.core.label_space import LabelSpace
-from ov_seg_ros.report.builder import ReportBuilder, RunFacts
+from ov_seg_ros.report.builder import ReportBuilder, RunFacts, report_paths
 from ov_seg_ros.report.model_identity import identify
 from ov_seg_ros.report.provenance import describe_run
 from ov_seg_ros.report.run_report import ModelIdentity, RunReport
@@ -90,7 +90,7 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
         notes=(*run.notes, *_timing_notes(run)),
     )
     report = builder.report(facts)
-    builder.write(report, out / "report.json", out / "report.html", out / "overview.png")
+    builder.write(report, *report_paths(out))
     return report
 
 

@@ -83,6 +83,25 @@ def test_errors_are_one_line(arguments, message, tmp_path, capsys):
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--json", "folder cannot be written: it is a folder, expected a file; give another path"),
+        ("--out", "file cannot be written: it is a file, expected a folder; give another path"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(option, message, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    target = tmp_path / ("folder" if option == "--json" else "file")
+    assert ov_seg_bench(option, target) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.endswith(f"{message}\n")
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs processor affinity")
 def test_cores_restrict_this_process_and_its_children():
     usable = os.sched_getaffinity(0)

@@ -13,8 +13,7 @@ from ov_seg_ros.core.interruption import END_SIGNALS, Terminated, exit_code, ord
 def test_a_request_to_end_is_raised_like_ctrl_c(number, code):
     before = {each: signal.getsignal(each) for each in END_SIGNALS}
     with pytest.raises(KeyboardInterrupt) as caught, orderly_end():
-        os.kill(os.getpid(), number)
-        signal.pause()
+        signal.raise_signal(number)
     assert isinstance(caught.value, Terminated)
     assert str(caught.value) == number.name
     assert exit_code(caught.value) == code

@@ -157,9 +157,30 @@ def test_a_node_that_is_not_active_is_told_apart(start, drive, tmp_path):
     [
         (["--rate", "0"], "--rate must be 0.01 to 100, got 0.0"),
         (["--lidar-topic", "/nope"], "--lidar-topic /lidar/points"),
+        (["--node", "bad name"], "--node must be the name of a node, such as /segmentation_node, got 'bad name'"),
+        (["--node", ""], "--node must be the name of a node, such as /segmentation_node, got ''"),
     ],
 )
 def test_bad_arguments_are_refused(drive, tmp_path, arguments, words):
     done = replay(drive, "--out", tmp_path, *arguments)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("taken", "words"),
+    [
+        ("out", "out cannot be written: it is a file, expected a folder; give another path"),
+        ("out/labelled/thesis.tex", "labelled is no recording and is not overwritten; give another path"),
+        ("out/overview.png/x", "overview.png cannot be written: it is a folder, expected a file; give another path"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_a_node_is_looked_for(drive, tmp_path, taken, words):
+    (tmp_path / taken).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / taken).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    done = replay(drive, "--out", tmp_path / "out", "--timeout", "1")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"{words}\n")
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before

@@ -50,7 +50,9 @@ def test_describe_model_is_complete_and_json(tiny_model: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    message = r"no\.onnx does not exist; correct the path, or export one with `python -m training export` in a checkout$"
+    message = (
+        r"no\.onnx does not exist; correct the path, or export one with `python -m training export` in a checkout$"
+    )
     with pytest.raises(ModelError, match=message):
         load_model_file(tmp_path / "no.onnx")
 
@@ -91,7 +93,7 @@ def test_onnx_file_of_somebody_else(tiny_model: Path, tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(
         ModelError,
-        match=r"not exported by ov_seg_ros \(no metadata 'ov_seg_ros', written by pytorch\); export one with `python -m",
+        match=r"not exported by ov_seg_ros \(no metadata 'ov_seg_ros', written by pytorch\); export one with `python",
     ):
         load_model_file(tmp_path / "a.onnx")
 
