@@ -37,7 +37,7 @@ class RunFacts:
 
     Attributes:
         scans_in: scans handed to the student.
-        scans_dropped: scans it reports to have dropped.
+        scans_dropped: scans it reports to have dropped, or that could not be read.
         provider: execution provider that ran.
         model: which student.
         provenance: how to repeat the run.

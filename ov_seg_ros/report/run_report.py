@@ -112,7 +112,7 @@ class RunReport:
     Attributes:
         scans_in: scans handed to the student.
         scans_labelled: labelled scans that came back.
-        scans_dropped: scans the node reports to have dropped (latest scan wins).
+        scans_dropped: scans the node reports to have dropped (latest scan wins), or that could not be read.
         points: points in the labelled scans.
         latency: see there.
         provider: ONNX Runtime execution provider that ran.

@@ -34,7 +34,7 @@ def headlines(report: Mapping[str, Any]) -> list[str]:
 def _losses(report: Mapping[str, Any]) -> str:
     if not report["scans_dropped"] and not report["scans_lost"]:
         return ", none lost"
-    return f", {report['scans_dropped']} dropped by the node, {report['scans_lost']} lost on the way"
+    return f", {report['scans_dropped']} dropped, {report['scans_lost']} lost on the way"
 
 
 def _percent(share: float | None) -> str:

@@ -17,6 +17,7 @@ from ov_seg_ros.report.builder import ReportBuilder, RunFacts, report_paths
 from ov_seg_ros.report.model_identity import identify
 from ov_seg_ros.report.provenance import describe_run
 from ov_seg_ros.report.run_report import ModelIdentity, RunReport
+from ov_seg_ros.ros.replay_clock import NO_TIME
 from ov_seg_ros.runtime.model_file import load_model_file, shipped_model_path
 
 MEASURED = "header stamp to publication"
@@ -33,8 +34,8 @@ class ReplayRun:
         lidar_topic: its LiDAR.
         cameras: its cameras.
         label_space: the node's classes.
-        published: scans that were published.
-        dropped: of these, what the node reports to have dropped or refused.
+        published: scans of the recording.
+        dropped: of these, what the node reports to have dropped or refused, or what could not be published.
         stamps_ns: of the labelled scans, in the order in which the labels came.
         latencies_ms: of the same scans, in the same order; fewer if some were not heard.
         stages_ms: the same per stage.
@@ -96,7 +97,7 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
 
 def _timings(run: ReplayRun) -> dict[int, tuple[float, dict[str, float]]]:
     """Latency and stages by stamp; the node publishes them without a stamp, in the order of the scans."""
-    if len(run.latencies_ms) != len(run.stamps_ns):
+    if len(run.latencies_ms) != len(run.stamps_ns) or NO_TIME in run.stamps_ns:
         return {}
     stages = {name: values for name, values in run.stages_ms.items() if len(values) == len(run.stamps_ns)}
     rows = []
@@ -112,6 +113,8 @@ def _timing_notes(run: ReplayRun) -> Iterator[str]:
             f"{len(run.latencies_ms)} latencies were heard for {len(run.stamps_ns)} labelled scans, so they cannot be "
             "told apart and are left out"
         )
+    elif NO_TIME in run.stamps_ns:
+        yield "scans of the recording have no stamp (0), so there is no latency to measure"
 
 
 def _identify(run: ReplayRun, model: Path | None) -> ModelIdentity:

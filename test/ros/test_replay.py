@@ -16,8 +16,10 @@ import small_drive
 
 from ov_seg_ros.bags.labelled import LABEL_INFO_TOPIC, LABELS_TOPIC
 from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
 from ov_seg_ros.report.schema import REPORT_SCHEMA
+from ov_seg_ros.ros.replay_clock import with_stamp
 
 CHECKOUT = Path(__file__).parents[2]
 SCANS = 12
@@ -104,7 +106,7 @@ def test_scans_that_an_overloaded_node_drops_are_accounted_for(start, drive, tmp
     assert report["scans_lost"] == 0
     with Recording.open(tmp_path / "labelled") as after:
         assert after.topics[LABELS_TOPIC].count == labelled
-    assert f"{report['scans_dropped']} dropped by the node, 0 lost on the way" in done.stderr
+    assert f"{report['scans_dropped']} dropped, 0 lost on the way" in done.stderr
 
 
 def test_scans_that_the_node_refuses_are_named(start, drive, tmp_path):
@@ -133,9 +135,24 @@ def test_the_transport_is_left_to_whoever_starts_node_and_replay(monkeypatch, tm
     from ov_seg_ros.ros import replay as command
 
     monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
-    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     assert command.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
     assert "FASTDDS_BUILTIN_TRANSPORTS" not in os.environ
+
+
+def test_calibrations_and_scans_without_a_stamp_are_played_slowly_too(start, tmp_path):
+    whole = small_drive.write_small_drive(tmp_path / "whole", 3, None)
+    with Recording.open(whole) as recording, RecordingWriter(tmp_path / "drive") as writer:
+        for message in recording.iter_messages():
+            is_static = message.topic.endswith("/camera_info") or message.topic == "/lidar/points"
+            data = with_stamp(message.data, 0) if is_static else message.data
+            writer.write_raw(message.topic, message.type_name, data, message.received_ns)
+    with Running(start(queue_size=3)):
+        done = replay(tmp_path / "drive", "--out", tmp_path / "out", "--rate", "0.3")
+    assert done.returncode == 0, done.stderr
+    report = read_report(tmp_path / "out")
+    assert (report["scans_in"], report["scans_labelled"], report["scans_lost"]) == (3, 3, 0)
+    assert report["latency_ms"]["p50"] is None
+    assert "scans of the recording have no stamp (0), so there is no latency to measure" in report["notes"]
 
 
 def test_without_a_node_it_ends_and_says_what_is_missing(drive, tmp_path):
