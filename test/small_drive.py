@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ov_seg_ros.bags.convert import convert_source
+from ov_seg_ros.bags.layout import LIDAR_TOPIC
+from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import IGNORE_ID, CameraImage, PointCloud, Sample
 from ov_seg_ros.core.label_space import LabelSpace
@@ -71,3 +74,24 @@ class SmallDrive:
 def write_small_drive(path: Path, scans: int = 3, class_names: tuple[str, ...] | None = ("low", "high")) -> Path:
     """Writes the drive as a recording; ``class_names`` None = without ground truth."""
     return convert_source(SmallDrive(scans, class_names), path)
+
+
+def write_damaged_drive(path: Path, scans: int = 4, damaged: tuple[int, ...] = (0, 2)) -> Path:
+    """Writes the drive with some scans that cannot be read: the first lacks bytes of its points, others their end."""
+    whole = write_small_drive(path.with_name(f"{path.name}_whole"), scans)
+    with Recording.open(whole) as recording, RecordingWriter(path) as writer:
+        number = 0
+        for message in recording.iter_messages():
+            if message.topic != LIDAR_TOPIC:
+                writer.copy(message)
+                continue
+            if number not in damaged:
+                writer.copy(message)
+            elif number == damaged[0]:
+                cloud = message.decode()
+                cloud.data = cloud.data[:-3]
+                writer.write(LIDAR_TOPIC, cloud, message.received_ns)
+            else:
+                writer.write_raw(LIDAR_TOPIC, message.type_name, bytes(message.data)[:-30], message.received_ns)
+            number += 1
+    return path

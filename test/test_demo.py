@@ -77,6 +77,19 @@ def test_demo_labels_every_scan_of_a_recording(model, tmp_path):
     assert parameters["queue_size"] == SCANS
 
 
+def test_demo_lists_scans_that_cannot_be_read(model, tmp_path):
+    drive = small_drive.write_damaged_drive(tmp_path / "drive")
+    done = demo(drive, "--out", tmp_path / "out", "--model", model, "--provider", "cpu")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    counts = [report[key] for key in ("scans_in", "scans_labelled", "scans_dropped", "scans_lost")]
+    assert counts == [4, 2, 2, 0], done.stderr
+    assert report["iou"] == pytest.approx(small_drive.IOU)
+    refused, unplayable, *_ = report["notes"]
+    assert refused.startswith("the node refused 1 scans: ")
+    assert unplayable.startswith("1 messages of /lidar/points could not be played: ")
+
+
 def test_demo_makes_its_own_drive(model, tmp_path):
     pytest.importorskip("embreex", reason="the ray tracer is not installed (pip install 'ov_seg_ros[synthetic]')")
     done = demo("--out", tmp_path, "--model", model, "--scans", 2, "--rate", "1")

@@ -28,6 +28,25 @@ def write_label_info(writer: RecordingWriter, label_space: LabelSpace, stamp_ns:
     writer.write(LABEL_INFO_TOPIC, encode_label_info(label_space, message_types(), stamp_ns), stamp_ns)
 
 
+def find_topic_to_label(recording: Recording, topic: str | None = None) -> str:
+    """The LiDAR of a recording that is to be labelled; see ``Recording.find_lidar_topic``.
+
+    Args:
+        recording: where to look.
+        topic: what the user asked for; None = find it.
+
+    Raises:
+        InputError: as there, or the topic holds labels, which are replaced when a recording is labelled.
+    """
+    found = recording.find_lidar_topic(topic)
+    if found in LABEL_TOPICS:
+        raise InputError(
+            f"{recording.path}: {found} holds labels, and labels are replaced when a recording is labelled; "
+            "give the topic of the LiDAR itself, or none to have it found"
+        )
+    return found
+
+
 def truth_class_names(recording: Recording) -> tuple[str, ...] | None:
     """Names of the classes of the ground truth by id; None if the recording does not tell.
 
@@ -44,7 +63,7 @@ def truth_class_names(recording: Recording) -> tuple[str, ...] | None:
 
 
 def iter_labelled(recording: Recording, options: SampleStreamOptions) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
-    """Streams the labelled scans of a recording, each with its (N,) uint8 labels.
+    """Streams the labelled scans of a recording, each with its (N,) uint8 labels; the others are passed over.
 
     Args:
         recording: a labelled one.
@@ -55,7 +74,7 @@ def iter_labelled(recording: Recording, options: SampleStreamOptions) -> Iterato
     """
     labels = recording.iter_messages([LABELS_TOPIC] if LABELS_TOPIC in recording.topics else [])
     pending = next(labels, None)
-    for sample in SampleStream(recording, options):
+    for sample in SampleStream(recording, options).readable():
         if pending is not None and pending.stamp_ns == sample.cloud.stamp_ns:
             yield sample, read_class_id(pending, len(sample.cloud))
             pending = next(labels, None)
@@ -75,7 +94,7 @@ def find_sample(recording: Recording, options: SampleStreamOptions, stamp_ns: in
     """
     stream = SampleStream(recording, options)
     for message in recording.iter_messages([stream.lidar_topic]):
-        if message.stamp_ns == stamp_ns:
-            candidates = stream.samples(message.received_ns)
+        if message.stamp_or_received_ns == stamp_ns:
+            candidates = stream.readable(message.received_ns)
             return next((sample for sample in candidates if sample.cloud.stamp_ns == stamp_ns), None)
     return None

@@ -51,10 +51,9 @@ def find_lidar_topic(recording: Recording, topic: str | None = None) -> str:
 
 def describe_cloud_topic(recording: Recording, topic: TopicSummary) -> str:
     """One line to paste: ``--lidar-topic /x  (1,200 messages, 64k points, frame velodyne)``."""
-    first = recording.first(topic.name)
-    if first is None:
-        return f"--lidar-topic {topic.name}  (no messages)"
-    message = first.decode()
+    message = recording.first_decodable(topic.name)
+    if message is None:
+        return f"--lidar-topic {topic.name}  (no messages that can be read)"
     points = int(message.width) * int(message.height)
     size = f"{round(points / 1000)}k" if points >= 1000 else str(points)
     frame = message.header.frame_id or "(empty)"
@@ -89,8 +88,8 @@ def _looks_like_lidar(recording: Recording, name: str) -> bool:
 
 
 def _field_names(recording: Recording, name: str) -> frozenset[str]:
-    first = recording.first(name)
-    return frozenset(f.name for f in first.decode().fields) if first else frozenset()
+    first = recording.first_decodable(name)
+    return frozenset(f.name for f in first.fields) if first else frozenset()
 
 
 def _what_else(recording: Recording) -> str:

@@ -69,3 +69,11 @@ class RecordedMessage:
             raise InputError(f"{self.topic}: a {self.type_name} of {len(self.data)} bytes is cut off before its stamp")
         seconds, nanoseconds = unpack_from("<iI" if little_endian else ">iI", self.data, offset)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+    @property
+    def stamp_or_received_ns(self) -> int:
+        """``stamp_ns``, or the time of reception where the message is cut off before its stamp."""
+        try:
+            return self.stamp_ns
+        except InputError:
+            return self.received_ns

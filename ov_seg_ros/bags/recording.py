@@ -113,6 +113,16 @@ class Recording:
                 self._first[topic] = next(messages, None)
         return self._first[topic]
 
+    def first_decodable(self, topic: str) -> Any | None:
+        """The first message of a topic that can be decoded, as an object; None if there is none."""
+        with closing(self.iter_messages([topic] if topic in self.topics else [])) as messages:
+            for message in messages:
+                try:
+                    return message.decode()
+                except InputError:
+                    continue
+        return None
+
     def find_lidar_topic(self, topic: str | None = None) -> str:
         """The topic of the LiDAR; see ``lidar_topics.find_lidar_topic``."""
         return find_lidar_topic(self, topic)

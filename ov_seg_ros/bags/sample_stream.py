@@ -16,8 +16,9 @@ from ov_seg_ros.bags.extrinsics import Extrinsics, TreeExtrinsics, Viewpoint
 from ov_seg_ros.bags.layout import TRUTH_TOPIC as TRUTH_TOPIC
 from ov_seg_ros.bags.messages import RecordedMessage
 from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.bags.unreadable_scans import UnreadableScan
 from ov_seg_ros.core.camera import CameraModel
-from ov_seg_ros.core.data_types import CameraImage, Sample
+from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.matching import CameraTiming, Match, ScanMatcher
 from ov_seg_ros.messages.camera_info import decode_camera_info
@@ -55,8 +56,9 @@ class SampleStreamOptions:
 class SampleStream:
     """Iterates the samples of a recording once, in the order of its scans.
 
-    Every scan comes out. An image that is missing, too far in time, undecodable or without a transform is left out
-    and counted. Memory holds about a second of undecoded messages.
+    Every scan comes out: as ``outcomes``, where one that cannot be read stands for itself, or as ``samples``, where it
+    is an error. An image that is missing, too far in time, undecodable or without a transform is left out and counted.
+    Memory holds about a second of undecoded messages.
 
     Attributes:
         lidar_topic: the topic that is read.
@@ -64,6 +66,7 @@ class SampleStream:
         skipped_cameras: per camera that cannot be used at all, why.
         counters: per camera name, how many scans were "paired", "too_far", "stale", "missing" (the words of
             ``core.matching``), "no_transform" or "undecodable".
+        unreadable: the scans that ``outcomes`` could not read so far.
     """
 
     def __init__(self, recording: Recording, options: SampleStreamOptions = SampleStreamOptions()) -> None:
@@ -87,6 +90,7 @@ class SampleStream:
         self._extrinsics = options.extrinsics or TreeExtrinsics(recording.transform_tree())
         self._truth = options.truth_topic if options.truth_topic in recording.topics else None
         self.counters: dict[str, Counter[str]] = {camera.name: Counter() for camera in self.cameras}
+        self.unreadable: list[UnreadableScan] = []
 
     def __iter__(self) -> Iterator[Sample]:
         return self.samples()
@@ -101,7 +105,30 @@ class SampleStream:
             InputError: a cloud is malformed, or the recording cannot be read to its end.
         """
         for match, truth in self._matched(start_ns):
-            yield self._build(match, truth)
+            yield self._build(_decode_cloud(match.scan), match, truth)
+
+    def outcomes(self, start_ns: int = 0) -> Iterator[Sample | UnreadableScan]:
+        """Streams one outcome per scan, in order; one that cannot be read is noted in ``unreadable`` as well.
+
+        Args:
+            start_ns: begin with the first scan received then or later.
+
+        Raises:
+            InputError: ground truth does not fit its scan, or the recording cannot be read to its end.
+        """
+        for match, truth in self._matched(start_ns):
+            try:
+                cloud = _decode_cloud(match.scan)
+            except InputError as error:
+                reason = " ".join(str(error).split())
+                self.unreadable.append(UnreadableScan(self.lidar_topic, match.stamp_ns, reason))
+                yield self.unreadable[-1]
+            else:
+                yield self._build(cloud, match, truth)
+
+    def readable(self, start_ns: int = 0) -> Iterator[Sample]:
+        """The ``outcomes`` that are samples."""
+        return (outcome for outcome in self.outcomes(start_ns) if isinstance(outcome, Sample))
 
     def _matched(self, start_ns: int) -> Iterator[tuple[Match[RecordedMessage], RecordedMessage | None]]:
         """Scans in order with their undecoded images and, if asked for, their undecoded ground truth."""
@@ -118,18 +145,17 @@ class SampleStream:
                 if message.received_ns < start_ns:
                     continue
                 queue.add(message)
-                matcher.add_scan(message.stamp_ns, message, now_ns)
+                matcher.add_scan(message.stamp_or_received_ns, message, now_ns)
             elif message.topic == self._truth:
                 queue.add_truth(message)
             else:
-                matcher.add_image(camera_of[message.topic], message.stamp_ns, message)
+                matcher.add_image(camera_of[message.topic], message.stamp_or_received_ns, message)
             queue.finish(matcher.pop_ready(now_ns))
             yield from queue.pop(now_ns - LONGEST_WAIT_NS)
         queue.finish(matcher.pop_ready(now_ns + LONGEST_WAIT_NS))
         yield from queue.pop(now_ns)
 
-    def _build(self, match: Match[RecordedMessage], truth: RecordedMessage | None) -> Sample:
-        cloud = decode_pointcloud2(match.scan.decode()).cloud
+    def _build(self, cloud: PointCloud, match: Match[RecordedMessage], truth: RecordedMessage | None) -> Sample:
         lidar = Viewpoint("", cloud.frame_id, cloud.stamp_ns)
         images = (self._build_image(camera, match, lidar) for camera in self.cameras)
         return Sample(
@@ -146,7 +172,7 @@ class SampleStream:
             counter[matched.outcome] += 1
             return None
         model, frame = self._models[camera.name]
-        stamp_ns = matched.image.stamp_ns + self._options.offsets_ns.get(camera.name, 0)
+        stamp_ns = matched.image.stamp_or_received_ns + self._options.offsets_ns.get(camera.name, 0)
         try:
             viewpoint = Viewpoint(camera.name, frame, stamp_ns)
             matrix = self._extrinsics.camera_from_lidar(viewpoint, lidar)
@@ -208,12 +234,17 @@ class _InOrder:
         """Scans received before ``give_up_ns`` no longer wait for ground truth."""
         while self._waiting and id(self._waiting[0]) in self._matches:
             scan = self._waiting[0]
-            has_truth = scan.stamp_ns in self._truth
+            stamp_ns = self._matches[id(scan)].stamp_ns
+            has_truth = stamp_ns in self._truth
             if self._wait_for_truth and not has_truth and scan.received_ns > give_up_ns:
                 return
             self._waiting.popleft()
-            yield self._matches.pop(id(scan)), self._truth.pop(scan.stamp_ns, None)
-            self._truth = {stamp: t for stamp, t in self._truth.items() if stamp > scan.stamp_ns}
+            yield self._matches.pop(id(scan)), self._truth.pop(stamp_ns, None)
+            self._truth = {stamp: t for stamp, t in self._truth.items() if stamp > stamp_ns}
+
+
+def _decode_cloud(scan: RecordedMessage) -> PointCloud:
+    return decode_pointcloud2(scan.decode()).cloud
 
 
 def read_class_id(message: RecordedMessage, point_count: int) -> NDArray[np.uint8]:

@@ -109,7 +109,9 @@ def _make_drive(args: argparse.Namespace) -> Path:
 
 
 def _plan(args: argparse.Namespace, recording: Recording, bag: Path) -> Plan:
-    lidar_topic = recording.find_lidar_topic(args.lidar_topic)
+    from ov_seg_ros.bags.labelled import find_topic_to_label
+
+    lidar_topic = find_topic_to_label(recording, args.lidar_topic)
     scans = recording.topics[lidar_topic].count
     cameras = [] if args.no_cameras else recording.find_cameras(args.camera_topics)
     usable = [camera for camera in cameras if camera.info_topic is not None]
@@ -125,13 +127,16 @@ def _sustainable_rate(args: argparse.Namespace, recording: Recording, scans: int
     from statistics import median
 
     from ov_seg_ros.bags.sample_stream import SampleStream
+    from ov_seg_ros.bags.unreadable_scans import require_readable
+    from ov_seg_ros.core.data_types import Sample
 
     if scans < 2:
         return 1.0
     segmenter = load_segmenter(args)
     options = stream_options(args, recording)
     stream = SampleStream(recording, options if segmenter.uses_color else replace(options, cameras=[]))
-    samples = islice(stream, PROBE_SCANS)
+    outcomes = require_readable(stream.outcomes(), f"{recording.path}, topic {stream.lidar_topic}")
+    samples = islice((outcome for outcome in outcomes if isinstance(outcome, Sample)), PROBE_SCANS)
     typical_ms = median(segmenter.segment(sample.cloud, sample.images).stage_ms["total"] for sample in samples)
     period_ms = recording.duration_ns / (scans - 1) * 1e-6
     return min(1.0, max(0.1, int(10 * HEADROOM * period_ms / typical_ms) / 10))
@@ -161,19 +166,20 @@ def _extrinsics(recording: Recording, plan: Plan) -> dict[str, Any]:
     """Camera poses at the first scan as the node's ``extrinsics_file`` wants them; unknown ones are left out."""
     from ov_seg_ros.core.errors import InputError
     from ov_seg_ros.core.transforms import quaternion_from_matrix
+    from ov_seg_ros.messages.assembly import read_stamp_ns
 
-    first = recording.first(plan.lidar_topic)
+    first = recording.first_decodable(plan.lidar_topic)
     if first is None:
-        raise InputError(f"{recording.path}: topic {plan.lidar_topic} holds no messages")
-    header = first.decode().header
+        raise InputError(f"{recording.path}: topic {plan.lidar_topic} holds no messages that can be read; record again")
+    header = first.header
     tree, poses = recording.transform_tree(), {}
     for camera in plan.cameras:
-        image = recording.first(camera.image_topic)
+        image = recording.first_decodable(camera.image_topic)
         if image is None:
             continue
-        frame = image.decode().header.frame_id
+        frame = image.header.frame_id
         try:
-            matrix = tree.lookup(frame, header.frame_id, first.stamp_ns)
+            matrix = tree.lookup(frame, header.frame_id, read_stamp_ns(header))
         except InputError:
             continue
         translation, rotation = quaternion_from_matrix(matrix)

@@ -7,6 +7,7 @@ report holds IoU per class, whole and split into what cameras see and what they 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from ov_seg_ros.bags.labelled import find_sample, truth_class_names
     from ov_seg_ros.bags.recording import Recording
     from ov_seg_ros.bags.sample_stream import TRUTH_TOPIC, SampleStream
+    from ov_seg_ros.bags.unreadable_scans import UnreadableScan, list_unreadable, require_readable
     from ov_seg_ros.report.builder import ReportBuilder, RunFacts, check_report_paths
     from ov_seg_ros.report.model_identity import identify
     from ov_seg_ros.report.provenance import describe_run
@@ -57,7 +59,10 @@ def run(args: argparse.Namespace) -> None:
         stream = SampleStream(recording, options if reads_images else replace(options, cameras=[]))
         count = recording.topics[stream.lidar_topic].count
         builder = ReportBuilder(segmenter.description.label_space, count, truth_class_names(recording))
-        for sample in track(stream, count, "evaluating"):
+        outcomes = require_readable(stream.outcomes(), f"{args.bag}, topic {stream.lidar_topic}")
+        for sample in track(outcomes, count, "evaluating"):
+            if isinstance(sample, UnreadableScan):
+                continue
             segmented = segmenter.segment(sample.cloud, sample.images)
             stage_ms = {name: ms for name, ms in segmented.stage_ms.items() if name != "total"}
             builder.add(sample, segmented.class_id, segmented.stage_ms["total"], stage_ms)
@@ -65,16 +70,18 @@ def run(args: argparse.Namespace) -> None:
             builder.show(find_sample(recording, options, builder.showcase_stamp_ns))
         facts = RunFacts(
             scans_in=count,
-            scans_dropped=0,
+            scans_dropped=len(stream.unreadable),
             provider=segmenter.provider,
             model=identify(segmenter.description, segmenter.sha256),
             provenance=describe_run(args.bag),
             measured=MEASURED,
-            notes=tuple(_notes(args.refine, stream.skipped_cameras)),
+            notes=(*_notes(args.refine, stream.skipped_cameras), *list_unreadable(stream.unreadable)),
         )
     report = builder.report(facts)
     builder.write(report, args.json, args.html, args.overview)
     print("\n".join(headlines(report.to_dict())))
+    for line in list_unreadable(stream.unreadable):
+        print(line, file=sys.stderr)
 
 
 def _notes(refinement: str, skipped_cameras: Mapping[str, str]) -> Iterator[str]:

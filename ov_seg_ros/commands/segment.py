@@ -9,6 +9,8 @@ ov-seg segment drive -o labelled --refine afi     labels smoothed along locally 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +30,11 @@ from ov_seg_ros.core.output_paths import require_writable_folder
 if TYPE_CHECKING:
     from ov_seg_ros.bags.recording import Recording
     from ov_seg_ros.bags.sample_stream import SampleStreamOptions
+    from ov_seg_ros.bags.unreadable_scans import UnreadableScan
+    from ov_seg_ros.core.data_types import Sample
     from ov_seg_ros.refinement.refined_segmenter import SegmenterLike
+
+    Outcomes = Iterator[Sample | UnreadableScan]
 
 FORMATS = ("mcap", "label", "ply")
 
@@ -50,36 +56,48 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         OvSegError: recording, model or output cannot be used.
     """
+    from ov_seg_ros.bags.labelled import find_topic_to_label
     from ov_seg_ros.bags.recording import Recording
+    from ov_seg_ros.bags.sample_stream import SampleStream
+    from ov_seg_ros.bags.unreadable_scans import list_unreadable, require_readable
 
     _check_out(args.out, args.format, args.overwrite)
     with Recording.open(args.bag) as recording:
-        lidar_topic = recording.find_lidar_topic(args.lidar_topic)
+        args.lidar_topic = find_topic_to_label(recording, args.lidar_topic)
         segmenter = load_segmenter(args, args.refine)
+        stream = SampleStream(recording, _options(args, recording, segmenter))
+        outcomes = require_readable(stream.outcomes(), f"{args.bag}, topic {stream.lidar_topic}")
         if args.format == "mcap":
-            count = _write_recording(args, recording, lidar_topic, segmenter)
+            count = _write_recording(args, recording, outcomes, segmenter)
         else:
-            count = _write_files(args, recording, lidar_topic, segmenter)
+            count = _write_files(args, recording, outcomes, segmenter)
     refined = "" if args.refine == "none" else f", refined with {args.refine}"
-    print(f"{count} scans labelled with {segmenter.description.name} on {segmenter.provider}{refined}: {args.out}")
+    left_out = f", {len(stream.unreadable)} left out" if stream.unreadable else ""
+    student = f"{segmenter.description.name} on {segmenter.provider}"
+    print(f"{count} scans labelled with {student}{refined}{left_out}: {args.out}")
+    for line in list_unreadable(stream.unreadable):
+        print(line, file=sys.stderr)
 
 
-def _write_recording(args: argparse.Namespace, recording: Recording, lidar_topic: str, segmenter: SegmenterLike) -> int:
-    """Copies the recording; every scan is followed by its labels."""
+def _write_recording(
+    args: argparse.Namespace, recording: Recording, outcomes: Outcomes, segmenter: SegmenterLike
+) -> int:
+    """Copies the recording; every scan that can be read is followed by its labels."""
     from ov_seg_ros.bags.build_messages import message_types
     from ov_seg_ros.bags.labelled import LABEL_TOPICS, LABELS_TOPIC, write_label_info
-    from ov_seg_ros.bags.sample_stream import SampleStream
+    from ov_seg_ros.bags.unreadable_scans import UnreadableScan
     from ov_seg_ros.bags.writer import RecordingWriter
     from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2, encode_segmentation
 
-    samples = iter(SampleStream(recording, _options(args, recording, segmenter)))
     count = 0
     with RecordingWriter(args.out, overwrite=args.overwrite) as writer:
         write_label_info(writer, segmenter.description.label_space, recording.start_ns)
         copied = writer.copy_all(recording, leave_out=LABEL_TOPICS)
         for message in track(copied, recording.message_count, "labelling", "message"):
-            if message.topic == lidar_topic:
-                sample = next(samples)
+            if message.topic == args.lidar_topic:
+                sample = next(outcomes)
+                if isinstance(sample, UnreadableScan):
+                    continue
                 segmented = segmenter.segment(sample.cloud, sample.images)
                 labelled = encode_segmentation(decode_pointcloud2(message.decode()), segmented, overwrite=True)
                 writer.write(LABELS_TOPIC, labelled.to_message(message_types()), message.received_ns)
@@ -93,17 +111,18 @@ def _options(args: argparse.Namespace, recording: Recording, segmenter: Segmente
     return options if segmenter.uses_color else replace(options, cameras=[])
 
 
-def _write_files(args: argparse.Namespace, recording: Recording, lidar_topic: str, segmenter: SegmenterLike) -> int:
-    """Writes one file per scan, numbered in the order of the scans."""
+def _write_files(args: argparse.Namespace, recording: Recording, outcomes: Outcomes, segmenter: SegmenterLike) -> int:
+    """Writes one file per scan, numbered in the order of the scans; one that cannot be read keeps its number."""
     from ov_seg_ros.bags.label_files import write_kitti_labels, write_ply
-    from ov_seg_ros.bags.sample_stream import SampleStream
+    from ov_seg_ros.bags.unreadable_scans import UnreadableScan
 
     args.out.mkdir(parents=True, exist_ok=True)
-    stream = SampleStream(recording, _options(args, recording, segmenter))
     count = 0
-    for sample in track(stream, recording.topics[lidar_topic].count, "labelling"):
+    for number, sample in enumerate(track(outcomes, recording.topics[args.lidar_topic].count, "labelling")):
+        if isinstance(sample, UnreadableScan):
+            continue
         class_id = segmenter.segment(sample.cloud, sample.images).class_id
-        path = args.out / f"{count:06d}.{args.format}"
+        path = args.out / f"{number:06d}.{args.format}"
         if args.format == "label":
             write_kitti_labels(path, class_id)
         else:

@@ -144,11 +144,12 @@ def _run(args: argparse.Namespace, recording: Recording, spool_path: Path) -> Re
     except ImportError as error:
         install = "source a ROS 2 installation, or pip install 'ov_seg_ros[ros]'"
         raise MissingDependencyError("rclpy", install, "replay") from error
+    from ov_seg_ros.bags.labelled import find_topic_to_label
     from ov_seg_ros.ros.replay_labels import LabelSpool
     from ov_seg_ros.ros.replay_listener import NodeListener
     from ov_seg_ros.ros.replay_player import Player
 
-    lidar_topic = recording.find_lidar_topic(args.lidar_topic)
+    lidar_topic = find_topic_to_label(recording, args.lidar_topic)
     cameras = [] if args.no_cameras else recording.find_cameras(args.camera_topics)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -234,13 +235,14 @@ def _summarise(
     label_space = listener.label_space
     if label_space is None:
         raise InputError(f"{args.node} never told its classes on {args.node}/label_info_json")
+    unplayable = len(player.unplayable[player.lidar_topic])
     return ReplayRun(
         bag=args.bag,
         lidar_topic=player.lidar_topic,
         cameras=player.cameras,
         label_space=label_space,
-        published=player.published,
-        dropped=_losses(before, after),
+        published=player.published + unplayable,
+        dropped=_losses(before, after) + unplayable,
         stamps_ns=[scan.stamp_ns for scan in spool.received],
         latencies_ms=listener.latencies_ms,
         stages_ms=listener.stages_ms,
@@ -264,6 +266,9 @@ def _notes(
     notes = []
     if refused:
         notes.append(f"the node refused {refused} scans: {after.values.get('last_bad_reason', 'no reason given')}")
+    for topic, reasons in player.unplayable.items():
+        if reasons:
+            notes.append(f"{len(reasons)} messages of {topic} could not be played: {reasons[0]}")
     if lost:
         notes.append(
             f"{lost} scans were lost on the way: neither labelled nor counted by the node; it says: {after.message}"

@@ -76,6 +76,10 @@ def write_labelled(recording: Recording, lidar_topic: str, spool: Path, out: Pat
         labels = labelled.iter_messages()
         pending = next(labels, None)
         for message in writer.copy_all(recording, leave_out=LABEL_TOPICS):
-            if message.topic == lidar_topic and pending is not None and pending.stamp_ns == message.stamp_ns:
+            if (
+                message.topic == lidar_topic
+                and pending is not None
+                and pending.stamp_ns == message.stamp_or_received_ns
+            ):
                 writer.copy(pending)
                 pending = next(labels, None)

@@ -50,6 +50,7 @@ class Player:
         scans: published scans by the stamp they were published with.
         published: how many.
         worst_lateness_ns: of a scan behind its schedule.
+        unplayable: why each message that could not be published was left out, by its topic.
         stamp_shift_ns: added to the stamps of the recording because they are of another clock; 0 = they are not.
     """
 
@@ -86,6 +87,7 @@ class Player:
         self.scans: dict[int, deque[PublishedScan]] = defaultdict(deque)
         self.published = 0
         self.worst_lateness_ns = 0
+        self.unplayable: dict[str, list[str]] = defaultdict(list)
         self.stamp_shift_ns = 0
 
     @property
@@ -107,28 +109,41 @@ class Player:
             rate: recorded seconds per second.
 
         Raises:
-            InputError: the recording cannot be read to its end.
+            InputError: the recording cannot be read to its end; a message that cannot be decoded is ``unplayable``.
         """
         clock = self._new_clock(rate)
         self._send_first_infos(clock)
         for message in self._recording.iter_messages(self.topics):
-            due_ns = clock.publish_ns(message.received_ns)
-            time.sleep(max(0.0, (due_ns - time.time_ns()) * 1e-9))
-            if message.topic == self.lidar_topic:
-                self.worst_lateness_ns = max(self.worst_lateness_ns, time.time_ns() - due_ns)
-                yield self._send_scan(message, clock)
-            elif message.topic in self._transforms:
-                self._send_transforms(message, clock)
-            else:
-                self._send(message, clock)
+            try:
+                scan = self._send_in_time(message, clock)
+            except InputError as error:
+                self.unplayable[message.topic].append(str(error))
+                continue
+            if scan is not None:
+                yield scan
 
     def _new_clock(self, rate: float) -> ReplayClock:
         first = self._recording.first(self.lidar_topic)
         if first is None:
             raise InputError(f"{self._recording.path}: topic {self.lidar_topic} holds no messages")
-        self.stamp_shift_ns = stamp_shift(first.received_ns, first.stamp_ns)
+        self.stamp_shift_ns = stamp_shift(first.received_ns, first.stamp_or_received_ns)
         start_ns = self._recording.start_ns
         return ReplayClock(start_ns, time.time_ns() + HEAD_START_NS, rate, self.stamp_shift_ns)
+
+    def _send_in_time(self, message: RecordedMessage, clock: ReplayClock) -> PublishedScan | None:
+        is_scan = message.topic == self.lidar_topic
+        if is_scan:
+            message.decode()  # what is no cloud at all would vanish in the middleware without a trace
+        due_ns = clock.publish_ns(message.received_ns)
+        time.sleep(max(0.0, (due_ns - time.time_ns()) * 1e-9))
+        if is_scan:
+            self.worst_lateness_ns = max(self.worst_lateness_ns, time.time_ns() - due_ns)
+            return self._send_scan(message, clock)
+        if message.topic in self._transforms:
+            self._send_transforms(message, clock)
+        else:
+            self._send(message, clock)
+        return None
 
     def _send_scan(self, message: RecordedMessage, clock: ReplayClock) -> PublishedScan:
         scan = PublishedScan(message.stamp_ns, message.received_ns)

@@ -6,8 +6,10 @@ import pytest
 from ov_seg_ros.bags.build_messages import cloud_message, transforms_message
 from ov_seg_ros.bags.cameras import CameraTopics
 from ov_seg_ros.bags.extrinsics import FileExtrinsics
+from ov_seg_ros.bags.message_types import POINT_CLOUD, standard_typestore
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
+from ov_seg_ros.bags.unreadable_scans import LISTED, UnreadableScan, list_unreadable, require_readable
 from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.core.errors import ConfigError, InputError
 
@@ -159,6 +161,80 @@ def test_a_corrupt_image_is_left_out(tmp_path, make):
     samples, stream = run(Recording.open(tmp_path / "bag"))
     assert values(samples) == [None]
     assert stream.counters["front"] == {"undecodable": 1}
+
+
+@pytest.fixture
+def damaged(tmp_path, make):
+    """Four scans and an image for each; the second scan lacks points, the third its end, the fourth even its stamp."""
+
+    def write(truth=False):
+        with RecordingWriter(tmp_path / "bag") as writer:
+            writer.write("/tf_static", transforms_message([("lidar", "front_optical", np.eye(4))], 1), 1)
+            writer.write("/front/camera_info", make.camera_info(T0, "front_optical"), T0)
+            for index in range(5):
+                stamp = T0 + index * 100 * MS
+                scan = make.cloud(stamp)
+                scan.data = scan.data[:-3] if index == 1 else scan.data
+                data = standard_typestore().serialize_cdr(scan, POINT_CLOUD)
+                cut = {2: -30, 3: 8}.get(index)
+                writer.write_raw("/lidar", POINT_CLOUD, bytes(data)[:cut], stamp + MS)
+                writer.write("/front/image_raw", make.image(stamp, "front_optical", value=index), stamp + MS)
+                if truth:
+                    writer.write(
+                        "/ground_truth/points", make.cloud(stamp, class_id=np.full(5, index, np.uint8)), stamp + 2 * MS
+                    )
+        return Recording.open(tmp_path / "bag")
+
+    return write
+
+
+def test_a_scan_that_cannot_be_read_stands_for_itself(damaged):
+    stream = SampleStream(damaged(truth=True), SampleStreamOptions(truth_topic="/ground_truth/points"))
+    outcomes = list(stream.outcomes())
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Sample", *["UnreadableScan"] * 3, "Sample"]
+    assert stream.unreadable == outcomes[1:4]
+    stamps = [T0 + 100 * MS, T0 + 200 * MS, T0 + 301 * MS]  # of the last only its reception is known
+    assert [(scan.topic, scan.stamp_ns) for scan in stream.unreadable] == [("/lidar", stamp) for stamp in stamps]
+    assert "data has 77 bytes, expected 80" in stream.unreadable[0].reason
+    assert "is no valid sensor_msgs/msg/PointCloud2" in stream.unreadable[1].reason
+    first, last = outcomes[0], outcomes[4]
+    assert (values([first, last]), first.class_id.tolist(), last.class_id.tolist()) == ([0, 4], [0] * 5, [4] * 5)
+    assert [sample.cloud.stamp_ns for sample in stream.readable()] == [T0, T0 + 400 * MS]
+
+
+def test_who_asks_for_every_sample_is_told_of_one_that_cannot_be_read(damaged):
+    samples = SampleStream(damaged()).samples()
+    assert next(samples).cloud.stamp_ns == T0
+    with pytest.raises(InputError, match="bytes"):
+        next(samples)
+
+
+def test_an_image_that_is_cut_off_before_its_stamp_is_left_out(tmp_path, make):
+    with RecordingWriter(tmp_path / "bag") as writer:
+        writer.write("/tf_static", transforms_message([("lidar", "front_optical", np.eye(4))], 1), 1)
+        writer.write("/lidar", make.cloud(T0), T0)
+        writer.write("/front/camera_info", make.camera_info(T0, "front_optical"), T0)
+        writer.write("/front/image_raw", make.image(T0 - 200 * MS, "front_optical"), T0)
+        writer.write_raw("/front/image_raw", "sensor_msgs/msg/Image", bytes(8), T0 + 1)
+    samples, stream = run(Recording.open(tmp_path / "bag"))
+    assert values(samples) == [None]
+    assert stream.counters["front"] == {"undecodable": 1}
+
+
+def test_work_on_nothing_ends_before_it_begins(damaged):
+    stream = SampleStream(damaged())
+    assert len(list(require_readable(stream.outcomes(), "bag"))) == 5
+    nothing = iter(stream.unreadable)
+    with pytest.raises(InputError, match=rf"^bag: none of the 3 scans can be read: /lidar at {T0 + 100 * MS} ns: "):
+        require_readable(nothing, "bag")
+
+
+def test_many_scans_that_cannot_be_read_are_counted():
+    scans = [UnreadableScan("/lidar", stamp, "cut off") for stamp in range(LISTED + 3)]
+    lines = list(list_unreadable(scans))
+    assert lines[0] == "a scan could not be read and has no labels: /lidar at 0 ns: cut off"
+    assert lines[LISTED:] == ["3 more scans could not be read and have no labels"]
+    assert list(list_unreadable(scans[:LISTED]))[-1].endswith(f"/lidar at {LISTED - 1} ns: cut off")
 
 
 def test_an_image_of_another_size_than_its_camera_info_is_left_out(tmp_path, make):

@@ -5,6 +5,7 @@ import pytest
 
 from ov_seg_ros.bags.build_messages import cloud_message, transforms_message
 from ov_seg_ros.bags.cameras import CameraTopics
+from ov_seg_ros.bags.labelled import find_topic_to_label
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.core.errors import InputError
@@ -55,6 +56,24 @@ def test_the_only_lidar_is_found_among_our_own_outputs(recording_with, make):
 def test_a_coloured_cloud_is_better_than_none(recording_with, make):
     with recording_with({"/livox/color": make.cloud(1, 3, rgb=np.zeros(3, np.float32))}) as recording:
         assert recording.find_lidar_topic() == "/livox/color"
+
+
+def test_a_first_scan_that_cannot_be_read_hides_no_lidar(tmp_path, make):
+    with RecordingWriter(tmp_path / "bag") as writer:
+        for topic in ("/points", "/depth"):
+            writer.write_raw(topic, "sensor_msgs/msg/PointCloud2", bytes(20), 1)
+        writer.write("/points", make.cloud(2), 2)
+        writer.write("/depth", make.cloud(2, 3, rgb=np.zeros(3, np.float32)), 2)
+    with Recording.open(tmp_path / "bag") as recording:
+        assert recording.find_lidar_topic() == "/points"
+
+
+def test_labels_are_not_labelled(recording_with, make):
+    labels = make.cloud(1, 3, class_id=np.zeros(3, np.uint8))
+    with recording_with({"/points": make.cloud(1), "/ov_seg/points": labels}) as recording:
+        assert find_topic_to_label(recording) == find_topic_to_label(recording, "points") == "/points"
+        with pytest.raises(InputError, match=r"/ov_seg/points holds labels, .*; give the topic of the LiDAR itself"):
+            find_topic_to_label(recording, "/ov_seg/points")
 
 
 def test_several_lidars_give_lines_to_paste(recording_with, make):
