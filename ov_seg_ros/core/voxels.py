@@ -56,6 +56,11 @@ class VoxelGrid:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"voxel grid kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if not np.isfinite((self.voxel_size, self.range_min, self.range_max)).all():
+            raise ConfigError(
+                f"voxel_size, range_min and range_max must be finite, got {self.voxel_size}, {self.range_min} and "
+                f"{self.range_max}"
+            )
         if min(self.voxel_size) <= 0:
             raise ConfigError(f"voxel_size must be > 0 per axis, got {self.voxel_size}")
         if any(low >= high for low, high in zip(self.range_min, self.range_max, strict=True)):

@@ -64,6 +64,8 @@ def test_keys_keep_cells_and_their_order(coords):
     [
         ({"kind": "polar"}, "kind must be one of"),
         ({"voxel_size": (0.1, 0.0, 0.1)}, "voxel_size must be > 0"),
+        ({"voxel_size": (0.1, float("nan"), 0.1)}, "must be finite"),
+        ({"range_max": (10.0, float("inf"), 4.0)}, "must be finite"),
         ({"range_max": (10.0, -10.0, 4.0)}, "must lie below"),
         ({"voxel_size": (1e-5, 1.0, 1.0)}, "too fine"),
     ],
