@@ -149,8 +149,10 @@ def listen(serialized: bool, only_first: bool) -> None:
     node.create_subscription(Float64, f"{NODE}/debug/pipeline_latency_ms", collect("latency"), 20)
     for stage in STAGES:
         node.create_subscription(Float64, f"{NODE}/debug/processing_time/{stage}_ms", collect(stage), 20)
-    print("ready", flush=True)
     closed = input_closed()
+    while not (only_first or heard["counters"] or closed.is_set()):
+        rclpy.spin_once(node, timeout_sec=0.1)  # until the node and this listener have found each other
+    print("ready", flush=True)
     while not closed.is_set() and not (only_first and heard["arrivals"]):
         rclpy.spin_once(node, timeout_sec=0.1)
     print(json.dumps(heard), flush=True)

@@ -36,7 +36,15 @@ def start_demo(*arguments, **options):
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     command = [sys.executable, "-m", "ov_seg_ros.cli", "demo", *map(str, arguments)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, **options)
+    return subprocess.Popen(
+        command, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_signals, **options
+    )
+
+
+def heed_signals():
+    """As in a terminal, whatever the tests were started by (``nohup``, ``&``)."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def demo(*arguments):

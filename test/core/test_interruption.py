@@ -9,6 +9,16 @@ import pytest
 from ov_seg_ros.core.interruption import END_SIGNALS, Terminated, exit_code, orderly_end
 
 
+@pytest.fixture
+def heeded():
+    """Signals that whoever runs the tests may have had ignored (``nohup``)."""
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in END_SIGNALS}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_request_to_end_is_raised_like_ctrl_c(number, code):
     before = {each: signal.getsignal(each) for each in END_SIGNALS}
