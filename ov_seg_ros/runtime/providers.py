@@ -7,6 +7,7 @@ that was asked for by name runs or raises; what "auto" chooses is decided in ``n
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -98,7 +99,7 @@ def _create_verified(content: bytes, name: str, num_threads: int, where: str) ->
     hints = "" if name == CPU else _preload_gpu_libraries()
     providers: list[Any] = [(name, _CUDA_OPTIONS if name == CUDA else {})]
     if name == TENSORRT:
-        providers = [(TENSORRT, _tensorrt_options()), (CUDA, _CUDA_OPTIONS)]
+        providers = [(TENSORRT, _tensorrt_options(content)), (CUDA, _CUDA_OPTIONS)]
     if name != CPU:
         providers.append(CPU)  # for the operators that the provider leaves out, by its own choice
     try:
@@ -129,10 +130,14 @@ def _session_options(num_threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _tensorrt_options() -> dict[str, str]:
-    """Engines are kept between starts where there is a place for them: building one takes minutes."""
+def _tensorrt_options(content: bytes) -> dict[str, str]:
+    """Engines are kept between starts where there is a place for them: building one takes minutes.
+
+    Each network has a folder of its own: an engine holds weights, but ONNX Runtime finds it again by names alone.
+    """
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ov_seg_ros" / "tensorrt"
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = base / "ov_seg_ros" / "tensorrt" / hashlib.sha256(content).hexdigest()[:16]
         cache.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # the latter where there is no home
         return {}

@@ -89,12 +89,15 @@ def test_a_gpu_computes_in_float32_and_keeps_its_engines(
     cuda = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
     assert asked[0] == [*names[1:], [cuda]]
     assert asked[1][:3] == names
-    assert asked[1][3][0]["trt_engine_cache_path"] == str(tmp_path / "ov_seg_ros" / "tensorrt")
-    assert (tmp_path / "ov_seg_ros" / "tensorrt").is_dir()
+    create_session(tiny_model.read_bytes() + b"other weights", "tensorrt")
+    engines, others = (Path(found[3][0]["trt_engine_cache_path"]) for found in asked[1:])
+    assert engines.parent == others.parent == tmp_path / "ov_seg_ros" / "tensorrt"
+    assert engines != others
+    assert engines.is_dir()
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     create_session(tiny_model.read_bytes(), "tensorrt")
-    assert asked[2][3] == [{}, cuda]
+    assert asked[3][3] == [{}, cuda]
 
 
 def test_number_of_threads(tiny_model: Path) -> None:
