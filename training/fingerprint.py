@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +45,14 @@ def fingerprint_files(paths: Iterable[Path], root: Path | None = None) -> str:
     for _, path in spread(named, PROBES):
         digest.update(_probe(path))
     return f"{len(named)} file{'s' if len(named) > 1 else ''}, {digest.hexdigest()[:DIGITS]}"
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and its folders, but hidden ones and the stages of a recipe that works in there."""
+    for place, folders, names in os.walk(folder):
+        shown = (name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if not (Path(place) / name / "stage.json").exists()]
+        yield from (Path(place) / name for name in names if not name.startswith("."))
 
 
 def fingerprint_contents(*paths: Path) -> str:

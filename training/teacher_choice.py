@@ -19,7 +19,7 @@ from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.core.strict_yaml import read_yaml
 from training.config import LABEL_SPACES, parse_settings
 from training.dictionary import DICTIONARIES, ClassDictionary
-from training.fingerprint import fingerprint_files
+from training.fingerprint import files_below, fingerprint_files
 from training.teachers.protocol import Teacher
 
 TEACHERS = Path(__file__).resolve().parent.parent / "config" / "teachers"
@@ -113,7 +113,7 @@ class TeacherChoice:
             "kind": self.kind,
             "dictionary": self.load_dictionary().hash,
             "settings": json.loads(json.dumps(self.settings, default=str)),  # YAML knows dates, too
-            "files": {key: fingerprint_files(files) for key, place in places.items() if (files := _files(place))},
+            "files": {key: found for key, place in places.items() if (found := _fingerprint(place))},
         }
 
     def build(self) -> Teacher:
@@ -130,9 +130,11 @@ class TeacherChoice:
         return cast("Teacher", getattr(module, teacher_name)(config, self.load_dictionary()))
 
 
-def _files(place: Path) -> list[Path]:
-    """A file, or those that lie directly in a folder; none for what is no place at all."""
+def _fingerprint(place: Path) -> str:
+    """Of a file, or of all in a folder; "" for what is no place at all."""
     try:
-        return [place] if place.is_file() else [path for path in place.iterdir() if path.is_file()]
+        if place.is_file():
+            return fingerprint_files([place])
+        return fingerprint_files(files_below(place), place) if place.is_dir() else ""
     except (OSError, ValueError):
-        return []
+        return ""

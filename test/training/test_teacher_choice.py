@@ -81,6 +81,20 @@ def test_the_vocabulary_is_shown_and_checked(capsys):
     assert "scooter" in printed.split("175 texts")[1]
 
 
+def test_files_deep_in_a_folder_count_and_a_stage_that_lies_there_does_not(tmp_path):
+    deep = tmp_path / "segments" / "drive" / "000000_front.json"
+    deep.parent.mkdir(parents=True)
+    deep.write_text("[1]")
+    choice = TeacherChoice.load(TEACHERS / "cityscapes_masks.yaml", {"folder": str(tmp_path)})
+    before = choice.describe()
+    (tmp_path / "work" / "label").mkdir(parents=True)
+    (tmp_path / "work" / "label" / "stage.json").touch()
+    (tmp_path / ".hidden").touch()
+    assert choice.describe() == before
+    deep.write_text("[2]")
+    assert choice.describe()["files"] != before["files"]
+
+
 @pytest.mark.skipif(not MASKS.is_dir(), reason="needs shared/data/masks_2d")
 def test_masks_on_disk_become_segments(tmp_path, capsys):
     arguments = ["label", "--teacher", str(TEACHERS / "cityscapes_masks.yaml"), "--set", f"folder={MASKS}"]

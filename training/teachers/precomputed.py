@@ -18,13 +18,15 @@ from ov_seg_ros.core.data_types import CameraImage, TeacherSegments
 from ov_seg_ros.core.errors import ConfigError, InputError
 from ov_seg_ros.core.label_space import LabelSpace
 from training.dictionary import ClassDictionary
-from training.fingerprint import fingerprint_files, fingerprint_values
+from training.fingerprint import files_below, fingerprint_files, fingerprint_values
 from training.teachers.feature_tables import VARIANTS, Variant
 from training.teachers.image_stems import StemPattern, Tokens, load_nuscenes_tokens
 from training.teachers.label_maps import CONFIDENCE, LabelMapFolder
 from training.teachers.segment_store import SegmentStore
 
 LAYOUTS = ("auto", "segments", "label_maps")
+SUFFIXES = (".png", ".json", ".npy", ".npz", ".pt")
+"""Of the files that results are read from."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class PrecomputedTeacher:
         same = {name: made_by.get(name) for name in ("model", "weights", "preprocessing", "templates", "logit_scale")}
         settings = {name: value for name, value in asdict(self.config).items() if name not in ("folder", "tokens")}
         own = {"teacher": "precomputed", "dictionary": self.dictionary.hash, "settings": settings}
-        return {**own, **same, "made_by": self._about, "content": self._content}
+        tokens = fingerprint_files([Path(self.config.tokens)]) if self.config.tokens else "none"
+        return {**own, **same, "made_by": self._about, "content": self._content, "tokens": tokens}
 
     def _layout(self) -> str:
         if self.config.layout != "auto":
@@ -146,4 +149,4 @@ class PrecomputedTeacher:
 
 
 def _fingerprint(folder: Path) -> str:
-    return fingerprint_files((path for path in folder.rglob("*") if path.is_file()), folder)
+    return fingerprint_files((path for path in files_below(folder) if path.suffix in SUFFIXES), folder)
