@@ -99,6 +99,8 @@ def lift_source(
     worker = _Worker(job)  # here first, so that errors of source and store come as they are
     total = len(worker.source)
     done = _still_there(job, worker.makes_pairs)
+    if stage.complete and not _is_whole(stage):
+        stage = stage.reopen()  # others wait for this stage
     mine = shard(range(total), part.rank, part.world)
     todo = [index for index in mine if index not in done]
     skipped = 0
@@ -136,13 +138,19 @@ def require_files(stage: StageFolder) -> StageFolder:
     Raises:
         InputError: scans or pairs that it made are no longer there.
     """
-    scans, pairs = lifted_files(stage.path)
-    if len(scans) != stage.count or (pairs and [p.name for p in pairs] != [s.name for s in scans]):
+    if not _is_whole(stage):
+        scans, pairs = lifted_files(stage.path)
         raise InputError(
             f"{stage.path} holds {len(scans)} scans and {len(pairs)} of their pairs, but {stage.count} were lifted; "
             f"run {stage.stage} again, it makes what is missing"
         )
     return stage
+
+
+def _is_whole(stage: StageFolder) -> bool:
+    """Whether a finished stage still holds all scans and, if it made any, all pairs."""
+    scans, pairs = lifted_files(stage.path)
+    return len(scans) == stage.count and (not pairs or [p.name for p in pairs] == [s.name for s in scans])
 
 
 def _still_there(job: LiftJob, with_pairs: bool) -> dict[int, JournalEntry]:

@@ -127,6 +127,16 @@ class StageFolder:
         done._save()
         return done
 
+    def reopen(self) -> StageFolder:
+        """Takes back that the stage has finished: some of its results are no longer there.
+
+        Raises:
+            StorageFullError: the disk is full.
+        """
+        open_again = replace(self, complete=False)
+        open_again._save()
+        return open_again
+
     def _save(self) -> None:
         content = {
             "stage": self.stage,

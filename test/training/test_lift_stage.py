@@ -243,6 +243,17 @@ def test_shards_and_processes_make_the_same_files(store, tmp_path, monkeypatch):
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 
+def test_a_stage_that_lost_files_is_not_complete_until_all_shards_made_them_again(store, tmp_path):
+    job = lift_job(tmp_path, partial(TinySource, 4), store)
+    lift(job)
+    for kind in ("scans", "pairs"):
+        (tmp_path / kind / "000003.npz").unlink()
+    assert not lift(job, Shard(0, 2)).complete
+    assert not StageFolder.load(tmp_path).complete, "whoever waits for it goes on waiting"
+    assert lift(job, Shard(1, 2)).complete
+    assert len(lifted_files(tmp_path)[1]) == 4
+
+
 def test_a_folder_of_other_settings_is_refused(store, tmp_path):
     lift(lift_job(tmp_path, partial(TinySource, 1), store))
     with pytest.raises(InputError, match=r"made with settings.lift.min_depth = 1.0, now it is 2.0; delete the folder"):
