@@ -421,16 +421,16 @@ def test_what_the_system_refuses_is_one_line(place, capsys, monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("verb", "option", "given", "message"),
     [
-        ("label", "--work", "file", "file is no folder; expected one, or a path where one can be made"),
-        ("label", "--work", "file/below", "file is no folder"),
-        ("lift", "--data", "file", "file is no folder"),
-        ("evaluate", "--out", "file", "file is no folder"),
-        ("all", "--out", "file", "file is no folder"),
-        ("export", "--model", "file/x.onnx", "file is no folder"),
-        ("export", "--model", "folder", "folder is a folder; expected the path of a file"),
-        ("probe", "--model", "folder", "folder is a folder; expected the path of a file"),
-        ("all", "--model", "folder", "folder is a folder; expected the path of a file"),
-        ("label", "--out", "file", "file is no folder"),
+        ("label", "--work", "file", "file cannot be written: it is a file, expected a folder"),
+        ("label", "--work", "file/below", "below cannot be written: Not a directory"),
+        ("lift", "--data", "file", "file is a file, expected a folder"),
+        ("evaluate", "--out", "file", "file cannot be written: it is a file, expected a folder"),
+        ("all", "--out", "file", "file cannot be written: it is a file, expected a folder"),
+        ("export", "--model", "file/x.onnx", "x.onnx cannot be written: Not a directory"),
+        ("export", "--model", "folder", "folder cannot be written: it is a folder, expected a file"),
+        ("probe", "--model", "folder", "folder cannot be written: it is a folder, expected a file"),
+        ("all", "--model", "folder", "folder cannot be written: it is a folder, expected a file"),
+        ("label", "--out", "file", "file cannot be written: it is a file, expected a folder"),
     ],
 )
 def test_places_that_cannot_be_written_are_refused_before_hours_are_spent(

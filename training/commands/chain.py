@@ -112,7 +112,8 @@ def prepare(options: argparse.Namespace) -> Iterator[Chain]:
 
 def _check_places(options: argparse.Namespace, work: Path) -> None:
     """Refuses places that cannot be written to before anything is computed for them."""
-    check_folder("--work", work, written=options.verb != "evaluate")
+    reads_only = options.verb == "evaluate" and options.out is not None
+    check_folder("--work", work, written=not reads_only)
     check_folder("--data", options.data, written=False)  # where all is there, it is only read
     check_folder("--out", getattr(options, "out", None))
     if options.verb in ("export", "all"):

@@ -6,11 +6,13 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ov_seg_ros.core.errors import ConfigError
+from ov_seg_ros.core.errors import ConfigError, InputError
+from ov_seg_ros.core.output_paths import require_writable_file, require_writable_folder
 
 LISTED = 10
 """So many corrupt samples are listed at the end of a stage."""
@@ -65,13 +67,10 @@ def check_folder(option: str, path: Path | None, written: bool = True) -> None:
     """
     if path is None:
         return
-    nearest = path
-    while not os.path.lexists(nearest) and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise ConfigError(f"{option} {path}: {nearest} is no folder; expected one, or a path where one can be made")
-    if written and not os.access(nearest, os.W_OK):
-        raise ConfigError(f"{option} {path}: {nearest} may not be written to; choose another folder")
+    if written:
+        _check(option, require_writable_folder, path)
+    elif path.exists() and not path.is_dir():
+        raise ConfigError(f"{option} {path} is a file, expected a folder; give another path")
 
 
 def check_file(option: str, path: Path | None) -> None:
@@ -84,11 +83,15 @@ def check_file(option: str, path: Path | None) -> None:
     Raises:
         ConfigError: it is a folder, or its folder cannot be one.
     """
-    if path is None:
-        return
-    if path.is_dir():
-        raise ConfigError(f"{option} {path} is a folder; expected the path of a file, in that folder for example")
-    check_folder(option, path.parent)
+    if path is not None:
+        _check(option, require_writable_file, path)
+
+
+def _check(option: str, require: Callable[[Path], None], path: Path) -> None:
+    try:
+        require(path)
+    except InputError as error:
+        raise ConfigError(f"{option} {error}") from error
 
 
 def positive(text: str) -> int:
