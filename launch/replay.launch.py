@@ -101,8 +101,8 @@ def recorded_frame(bag: str, lidar_topic: str) -> str:
         raise MissingDependencyError(str(error.name), remedy, "finding the frame of the recording") from error
     try:
         with Recording.open(bag) as recording:
-            first = recording.first(recording.find_lidar_topic(lidar_topic or None))
-            return str(first.decode().header.frame_id) if first else ""
+            first = recording.first_decodable(recording.find_lidar_topic(lidar_topic or None))
+            return str(first.header.frame_id) if first else ""
     except InputError as error:
         raise InputError(str(error).replace("--lidar-topic ", "bag_lidar_topic:=")) from error
 

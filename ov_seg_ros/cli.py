@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with orderly_end():
             code = int(args.run(args) or 0)
-        sys.stdout.flush()  # here, where a reader that has gone is noticed in good order
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has gone is noticed in good order
         return code
     except OvSegError as error:
         if args.debug:
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         if args.debug:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains of the rest at its exit
+        with suppress(OSError):  # else Python complains of the rest at its exit; an output may be no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except OSError as error:
         if args.debug or error.errno not in FULL_DISK:

@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +166,8 @@ class Player:
         for topic in self._infos:
             first = self._recording.first(topic)
             if first is not None:
-                self._send(first, clock)
+                with suppress(InputError):  # it is met again, and counted, on the way
+                    self._send(first, clock)
 
     def _send_transforms(self, message: RecordedMessage, clock: ReplayClock) -> None:
         decoded = message.decode()
