@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from tiny_chain import QUIET, RECIPE, VOCABULARY, RowTeacher, TinySource, export_segments
+from command_place import arguments, make_place, stderr_line
+from tiny_chain import QUIET, RECIPE, RowTeacher, TinySource
 from tiny_model import write_tiny_model
 
 from ov_seg_ros.bags.convert import convert_source
@@ -40,24 +41,7 @@ def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Two recordings, what a teacher said about them, and a recipe; one that is trained lies in ``done``."""
-    root = tmp_path_factory.mktemp("commands")
-    recordings = [convert_source(TinySource(count), root / name) for name, count in (("drive", 4), ("judge", 2))]
-    export_segments(root / "exported", RecordingSource(recordings[0]))
-    (root / "words.yaml").write_text(yaml.safe_dump(VOCABULARY))
-    teacher = {"kind": "precomputed", "label_space": "nuscenes16", "dictionary": str(root / "words.yaml")}
-    teacher["settings"] = {"folder": str(root / "exported")}
-    (root / "teacher.yaml").write_text(yaml.safe_dump(teacher))
-    recipe = replace(RECIPE, teacher=str(root / "teacher.yaml"))
-    (root / "tiny.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
-    place = SimpleNamespace(root=root, drive=recordings[0], judge=recordings[1], recipe=root / "tiny.yaml", said={})
-    place.work = root / "done"
-    return place
-
-
-def arguments(place: SimpleNamespace, verb: str, *more: object, work: Path | None = None) -> list[str]:
-    given = ["--recipe", place.recipe, "--source", place.drive, "--work", work or place.work]
-    return [verb, *map(str, (*given, "--processes", 1, "--device", "cpu", *more))]
+    return make_place(tmp_path_factory.mktemp("commands"))
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +62,6 @@ def test_what_is_labelled_needs_no_teacher(done, capsys, monkeypatch):
 
 def snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
     return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in folder.rglob("*")}
-
-
-def stderr_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The only line of an error."""
-    shown = capsys.readouterr()
-    lines = [line for line in shown.err.splitlines() if line and "|" not in line]  # no progress bars
-    assert shown.out == ""
-    assert len(lines) == 1, shown.err
-    return lines[0]
 
 
 def test_every_verb_leaves_its_stage(done):
@@ -392,76 +367,6 @@ def test_a_teacher_of_other_classes_is_refused(place, capsys, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
     assert cli.main(arguments(place, "label", "--recipe", tmp_path / "recipe.yaml", work=tmp_path / "work")) == 2
     assert "labels with the classes of semantickitti19, recipe tiny has those of nuscenes16" in stderr_line(capsys)
-
-
-def test_a_full_disk_is_one_line(place, capsys, monkeypatch, tmp_path):
-    def full(*_):
-        raise OSError(28, "No space left on device", "lift/scans/000000.npz")
-
-    monkeypatch.setattr(pipeline, "lift", full)
-    assert cli.main(arguments(place, "lift", work=tmp_path)) == 2
-    assert "no space left for lift/scans/000000.npz; free some and run the same command again" in stderr_line(capsys)
-
-
-def test_what_the_system_refuses_is_one_line(place, capsys, monkeypatch, tmp_path):
-    for error, message in (
-        (
-            OSError(13, "Permission denied", "lift/stage.json"),
-            "lift/stage.json: Permission denied; check that the path",
-        ),
-        (OSError("no lock"), "the system refused something: no lock; --debug shows where"),
-    ):
-        monkeypatch.setattr(pipeline, "lift", lambda *_, error=error: (_ for _ in ()).throw(error))
-        assert cli.main(arguments(place, "lift", work=tmp_path)) == 2
-        assert message in stderr_line(capsys)
-        with pytest.raises(OSError, match=str(error.args[-1])):
-            cli.main(arguments(place, "lift", "--debug", work=tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("verb", "option", "given", "message"),
-    [
-        ("label", "--work", "file", "file cannot be written: it is a file, expected a folder"),
-        ("label", "--work", "file/below", "below cannot be written: Not a directory"),
-        ("lift", "--data", "file", "file is a file, expected a folder"),
-        ("evaluate", "--out", "file", "file cannot be written: it is a file, expected a folder"),
-        ("all", "--out", "file", "file cannot be written: it is a file, expected a folder"),
-        ("export", "--model", "file/x.onnx", "x.onnx cannot be written: Not a directory"),
-        ("export", "--model", "folder", "folder cannot be written: it is a folder, expected a file"),
-        ("probe", "--model", "folder", "folder cannot be written: it is a folder, expected a file"),
-        ("all", "--model", "folder", "folder cannot be written: it is a folder, expected a file"),
-        ("label", "--out", "file", "file cannot be written: it is a file, expected a folder"),
-    ],
-)
-def test_places_that_cannot_be_written_are_refused_before_hours_are_spent(
-    place, capsys, tmp_path, monkeypatch, verb, option, given, message
-):
-    monkeypatch.setattr(TeacherChoice, "build", lambda _choice: pytest.fail("built"))
-    monkeypatch.setattr(pipeline, "evaluate", lambda *_: pytest.fail("evaluated"))
-    (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
-    more = [option, tmp_path / given]
-    if (verb, option) == ("label", "--out"):
-        more += ["--teacher", place.root / "teacher.yaml"]
-    assert cli.main(arguments(place, verb, *more, work=None if option == "--work" else tmp_path / "work")) == 2
-    line = stderr_line(capsys)
-    assert line.startswith(f"training {verb}: {option} {tmp_path}/")
-    assert message in line
-    assert not (tmp_path / "work").exists()
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(place, capsys):
-    assert cli.main(arguments(place, "label", work=Path("/proc/none/work"))) == 2
-    assert stderr_line(capsys).startswith("training label: ")
-
-
-@pytest.mark.parametrize("more", [["--json", "folder"], ["--work", "file"], ["--model", "folder"]])
-def test_places_of_a_student_are_looked_at_first(capsys, tmp_path, monkeypatch, more):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
-    assert cli.main(["student", *more]) == 2
-    assert f"training student: {' '.join(more)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
