@@ -44,7 +44,8 @@ def start_from(network: MinkUNet, checkpoint: Path, averaged: bool = True) -> St
         averaged: take the moving average of the weights, else the last ones.
 
     Raises:
-        InputError: the file is no checkpoint, or one of another architecture; the network is then unchanged.
+        InputError: the file is no checkpoint, or one of another architecture or of a training that diverged; the
+            network is then unchanged.
     """
     weights = _load_weights(checkpoint, averaged)
     own = network.state_dict()
@@ -126,4 +127,10 @@ def _embedding_head(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[Te
 
 def _load_weights(checkpoint: Path, averaged: bool) -> dict[str, Tensor]:
     """Names and tensors of the (averaged) network in a checkpoint of the trainer."""
-    return dict(load_checkpoint(checkpoint)["average" if averaged else "network"])
+    weights = dict(load_checkpoint(checkpoint)["average" if averaged else "network"])
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise InputError(
+            f"{checkpoint} holds weights that are NaN or infinite: that training diverged; delete its folder and train "
+            "again with a smaller learning_rate"
+        )
+    return weights

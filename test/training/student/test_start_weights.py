@@ -78,6 +78,14 @@ def test_another_architecture_is_refused(tmp_path, shape, inputs, message):
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
+def test_a_training_that_diverged_is_no_start(tmp_path):
+    network, average = make_network(1, WIDTH), make_network(2, WIDTH)
+    next(average.parameters()).data[0] = torch.nan
+    torch.save(as_state(network, average), tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match=r"checkpoint.pt holds weights that are NaN or infinite: that training div"):
+        start_from(make_network(3, WIDTH), tmp_path / "checkpoint.pt")
+
+
 def test_a_deeper_checkpoint_is_refused(tmp_path):
     deeper = make_network(1, WIDTH, replace(SHAPE, encoder_blocks=(2,)))
     torch.save(as_state(deeper, deeper), tmp_path / "checkpoint.pt")
