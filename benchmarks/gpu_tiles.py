@@ -86,8 +86,10 @@ def run_once(kind: Kind, shape: TileShape, table: RowTable, repeat: int = 0) -> 
         return 0.0
     from triton.testing import do_bench_cudagraph
 
-    replay = do_bench_cudagraph(lambda: convolve(weights, operands, tiles, shape), rep=repeat, return_mode="median")
-    return float(replay)
+    milliseconds = do_bench_cudagraph(
+        lambda: convolve(weights, operands, tiles, shape), rep=repeat, return_mode="median"
+    )
+    return float(milliseconds)
 
 
 def compile_shapes(task: tuple[Kind, list[TileShape]]) -> None:

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from training.stage_folder import STAGE_FILE
+
 T = TypeVar("T")
 
 PROBES = 32
@@ -51,7 +53,7 @@ def files_below(folder: Path) -> Iterator[Path]:
     """All files in a folder and its folders, but hidden ones and the stages of a recipe that works in there."""
     for place, folders, names in os.walk(folder):
         shown = (name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in shown if not (Path(place) / name / "stage.json").exists()]
+        folders[:] = [name for name in shown if not (Path(place) / name / STAGE_FILE).exists()]
         yield from (Path(place) / name for name in names if not name.startswith("."))
 
 

@@ -64,7 +64,9 @@ class TritonSegmenter(Segmenter):
     ) -> None:
         check_graph(model)
         self.description, self.sha256, self.provider = model.description, model.sha256, TRITON
-        self._device = _find_gpu() if device is None else torch.device(device)
+        asked = torch.device("cuda" if device is None else device)
+        # The current one is another one in other threads.
+        self._device = _find_gpu() if asked == torch.device("cuda") else asked
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
         self.provider_note = f"runs on {TRITON} in {precision} on {name}, as asked"
         self._triton = make_network(model, self._device, precision)

@@ -8,6 +8,7 @@ from ov_seg_ros.core import projection
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.messages.camera_info import encode_camera_info
 from ov_seg_ros.messages.images import decode_image, encode_compressed_image, encode_image
+from ov_seg_ros.ros import segmentation_node
 from ov_seg_ros.ros.outputs import MESSAGE_TYPES
 
 CAMERA = CameraModel(width=64, height=48, fx=32.0, fy=32.0, cx=32.0, cy=24.0)
@@ -161,6 +162,15 @@ def test_a_camera_that_starts_to_bin_is_calibrated_anew(start, extrinsics):
         rig.label(message)
         rig.spin_until(lambda: len(overlays) == count)  # noqa: B023
     assert (overlays[1].height, overlays[1].width) == (24, 32)
+
+
+def test_overlays_are_drawn_once_before_the_first_scan_if_there_are_cameras(start, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(segmentation_node, "draw_street", lambda: drawn.append(True))
+    start()
+    assert not drawn
+    start(cameras=["front"])
+    assert drawn == [True]
 
 
 def test_what_draws_overlays_is_compiled_before_the_first_one(start, extrinsics):
