@@ -53,12 +53,13 @@ def test_stages_add_up(options):
     assert len(section.details["samples"][f"first, {CPU}"]) == 2
 
 
-def test_a_sustained_run_of_a_quick_student_loses_nothing(options, monkeypatch):
+def test_a_sustained_run_reports_the_scan_that_fared_worst(options, monkeypatch):
     monkeypatch.setattr(sustained, "QUICK_SECONDS", 0.5)
     section = sustained.contest(options)
-    assert [row["scans"] for row in section.tables[0].rows] == [5, 5]
-    assert section.measures["sustained_32_lost"] == 0
-    assert 0 < section.measures["sustained_32_p99_ms"] < 500
+    rows = section.tables[0].rows
+    assert [row["scans"] for row in rows] == [5, 5]
+    assert section.measures["sustained_32_lost"] == max(row["lost"] for row in rows) < 5
+    assert section.measures["sustained_32_p99_ms"] == max(row["p99 ms"] for row in rows) > 0
 
 
 def test_a_first_label_is_the_sum_of_its_steps(options):
