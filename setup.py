@@ -63,6 +63,7 @@ setup(
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         (f"share/{PACKAGE}/config", glob("config/*.yaml") + glob("config/*.json")),
         (f"share/{PACKAGE}/config/label_spaces", glob("config/label_spaces/*.yaml")),
+        (f"share/{PACKAGE}/config/class_maps", glob("config/class_maps/*.yaml")),
         (f"share/{PACKAGE}/config/rviz", glob("config/rviz/*.rviz")),
         (f"share/{PACKAGE}/config/fastdds", glob("config/fastdds/*.xml")),
     ],

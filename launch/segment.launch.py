@@ -18,6 +18,7 @@ from ov_seg_ros.ros.launch_arguments import (
     existing_file,
     full_node_name,
     parameters_in_file,
+    shipped_or_own_file,
     transport_environment,
     whole_number,
 )
@@ -52,6 +53,18 @@ def arguments() -> list[DeclareLaunchArgument]:
             default_value="",
             choices=["", "none", "afi"],
             description="Refinement of the student's labels; empty = what params_file says.",
+        ),
+        DeclareLaunchArgument(
+            "output_profile",
+            default_value="",
+            choices=["", "full", "xyzcpe"],
+            description="Layout of the labelled cloud; empty = what params_file says.",
+        ),
+        DeclareLaunchArgument(
+            "class_map",
+            default_value="",
+            description="YAML file that translates the student's classes, or the name of one of the package's "
+            "(autoware); empty = what params_file says.",
         ),
         DeclareLaunchArgument(
             "cameras",
@@ -156,9 +169,11 @@ def overrides(values: dict[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {name: values[name] == "true" for name in ("autostart", "use_sim_time") if values[name]}
     if values["model"]:
         given["model_path"] = str(Path(values["model"]).expanduser().absolute())
-    for name in ("provider", "refinement"):
+    for name in ("provider", "refinement", "output_profile"):
         if values[name]:
             given[name] = values[name]
+    if values["class_map"]:
+        given["class_map"] = shipped_or_own_file("class_map", values["class_map"], SHARE / "config" / "class_maps")
     if values["queue_size"]:
         given["queue_size"] = whole_number("queue_size", values["queue_size"])
     cameras = [name.strip() for name in values["cameras"].split(",") if name.strip()]

@@ -192,6 +192,22 @@ def test_segment_refines_on_request(model, tmp_path, capsys):
     np.testing.assert_array_equal(refined["entropy"], student["entropy"])
 
 
+def test_segment_translates_classes_on_request(drive, model, tmp_path):
+    class_map = tmp_path / "map.yaml"
+    class_map.write_text(
+        "name: mine\nclasses:\n"
+        "  - {name: UP, color: [1, 2, 3], from: [high]}\n"
+        "  - {name: DOWN, color: [4, 5, 6], from: [low]}\n"
+    )
+    for name, given in (("own", ()), ("mapped", ("--class-map", class_map))):
+        assert ov_seg("segment", drive, "-o", tmp_path / name, "--model", model, *given) == 0
+    with Recording.open(tmp_path / "own") as own, Recording.open(tmp_path / "mapped") as mapped:
+        before, after = (decode_pointcloud2(each.first(LABELS_TOPIC).decode()).fields for each in (own, mapped))
+        classes = mapped.first(LABEL_INFO_TOPIC).decode().class_map
+    np.testing.assert_array_equal(after["class_id"], np.array([1, 0])[before["class_id"]])
+    assert [(each.class_id, each.class_name) for each in classes] == [(0, "UP"), (1, "DOWN")]
+
+
 def test_evaluate_times_the_refinement_and_tells_of_it(drive, model, tmp_path):
     reports = {}
     for refinement in ("none", "afi"):

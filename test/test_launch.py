@@ -222,6 +222,8 @@ class TestSegment:
             model="m.onnx",
             provider="cpu",
             refinement="afi",
+            output_profile="xyzcpe",
+            class_map="autoware",
             cameras="front, left",
             queue_size="3",
             autostart="false",
@@ -231,6 +233,8 @@ class TestSegment:
             "model_path": str(Path("m.onnx").absolute()),
             "provider": "cpu",
             "refinement": "afi",
+            "output_profile": "xyzcpe",
+            "class_map": str(ROOT / "config/class_maps/autoware.yaml"),
             "cameras": ["front", "left"],
             "queue_size": 3,
             "autostart": False,
@@ -255,6 +259,7 @@ class TestSegment:
             ({"rviz": "true", "rviz_config": "no.rviz"}, "rviz_config:=no.rviz: expected a file"),
             ({"queue_size": "abc"}, "queue_size:=abc: expected a whole number, 1 to 1000"),
             ({"queue_size": "0"}, "queue_size:=0: expected a whole number, 1 to 1000"),
+            ({"class_map": "autowar"}, "class_map:=autowar: expected the path of a YAML file or one of autoware"),
             ({"cameras": "front left"}, "cameras: 'front left' must match"),
         ],
     )
@@ -306,7 +311,7 @@ class TestSegment:
         )
         assert set(only.parameters[-1]) <= set(schema)
         arguments = {argument.name: argument for argument in load(SEGMENT).arguments()}
-        for name in ("provider", "refinement"):
+        for name in ("provider", "refinement", "output_profile"):
             assert arguments[name].choices == ["", *schema[name]["enum"]]
 
     def test_the_parameter_file_holds_for_every_node_name(self) -> None:

@@ -44,6 +44,16 @@ def add_refinement_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_class_map_option(parser: argparse.ArgumentParser) -> None:
+    """``--class-map``."""
+    parser.add_argument(
+        "--class-map",
+        default="",
+        metavar="FILE",
+        help="translate the student's classes, like config/class_maps/autoware.yaml (default: they stay as they are)",
+    )
+
+
 def add_topic_options(parser: argparse.ArgumentParser) -> None:
     """``--lidar-topic``, ``--camera-topic`` and ``--no-cameras``."""
     group = parser.add_argument_group("topics")
@@ -75,23 +85,26 @@ def model_path(args: argparse.Namespace) -> Path:
     return args.model if args.model is not None else shipped_model_path()
 
 
-def load_segmenter(args: argparse.Namespace, refinement: str = "none") -> SegmenterLike:
+def load_segmenter(args: argparse.Namespace, refinement: str = "none", class_map: str = "") -> SegmenterLike:
     """Loads the student and warms it up, so that the first scan is as fast as the others.
 
     Args:
         args: with the options of ``add_model_options``.
         refinement: of its labels, one of ``REFINEMENTS``.
+        class_map: YAML file that translates its classes; "" = none.
 
     Raises:
         ModelError: the file or the provider cannot be used.
-        ConfigError: the provider is unknown, or ``--threads`` is negative.
+        ConfigError: the provider is unknown, ``--threads`` is negative, or the class map cannot be used.
     """
+    from ov_seg_ros.refinement.mapped_segmenter import map_classes
     from ov_seg_ros.refinement.refined_segmenter import refine_segmenter
     from ov_seg_ros.runtime.segmenter import Segmenter
 
     if args.threads < 0:
         raise ConfigError(f"--threads must be >= 0, got {args.threads}")
-    segmenter = refine_segmenter(Segmenter.load(model_path(args), args.provider, args.threads), refinement)
+    refined = refine_segmenter(Segmenter.load(model_path(args), args.provider, args.threads), refinement)
+    segmenter = map_classes(refined, class_map)
     segmenter.warm_up()
     return segmenter
 

@@ -4,6 +4,7 @@ ov-seg segment drive -o labelled                  a copy of the recording with /
 ov-seg segment drive -o labels --format label     one SemanticKITTI .label file per scan
 ov-seg segment drive -o clouds --format ply       one coloured .ply file per scan
 ov-seg segment drive -o labelled --refine afi     labels smoothed along locally straight structure
+ov-seg segment drive -o labelled --class-map config/class_maps/autoware.yaml     with the classes of Autoware
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ov_seg_ros.commands.options import (
     add_bag_argument,
+    add_class_map_option,
     add_model_options,
     add_refinement_option,
     add_topic_options,
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="mcap", help="what to write (default: mcap, a rosbag2)")
     parser.add_argument("--overwrite", action="store_true", help="replace what lies at OUT")
     add_refinement_option(parser)
+    add_class_map_option(parser)
     add_model_options(parser)
     add_topic_options(parser)
 
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     _check_out(args.out, args.format, args.overwrite)
     with Recording.open(args.bag) as recording:
         args.lidar_topic = find_topic_to_label(recording, args.lidar_topic)
-        segmenter = load_segmenter(args, args.refine)
+        segmenter = load_segmenter(args, args.refine, args.class_map)
         stream = SampleStream(recording, _options(args, recording, segmenter))
         outcomes = require_readable(stream.outcomes(), f"{args.bag}, topic {stream.lidar_topic}")
         if args.format == "mcap":

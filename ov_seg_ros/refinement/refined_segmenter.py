@@ -71,25 +71,11 @@ def refine_segmenter(segmenter: SegmenterLike, refinement: str) -> SegmenterLike
     return segmenter if refinement == "none" else RefinedSegmenter(segmenter, _afi())
 
 
-class RefinedSegmenter:
-    """Labels scans with a segmenter and refines the labels, in the thread of the caller.
+class SegmenterWrapper:
+    """A segmenter around another one: what it does not change is that of the other."""
 
-    What becomes of a point:
-
-    * The refinement keeps its class: nothing changes.
-    * It gets another class: ``probability`` becomes min(p, 1 - p) with p of the student's own class, the most that the
-      student can have given to the new one; with two classes exactly what it gave.
-    * It had no class (255, outside of the student's range) and gets one: ``probability`` and ``entropy`` stay 0, for
-      the student had no opinion.
-    * It is not finite, or lies at (0, 0, 0), where drivers put beams that did not come back: its label stays and it
-      takes no part.
-
-    ``entropy`` is always that of the student.
-    """
-
-    def __init__(self, segmenter: SegmenterLike, refine: Refine) -> None:
+    def __init__(self, segmenter: SegmenterLike) -> None:
         self._segmenter = segmenter
-        self._refine = refine
 
     @property
     def description(self) -> StudentDescription:
@@ -108,12 +94,37 @@ class RefinedSegmenter:
 
     @property
     def uses_color(self) -> bool:
-        """Whether images help the student; the refinement looks at none."""
+        """Whether images help the student."""
         return self._segmenter.uses_color
 
     def warm_up(self) -> None:
-        """Compiles the student and the refinement, so that the first real scan is not slow."""
+        """Makes the first scan as fast as the others."""
         self._segmenter.warm_up()
+
+
+class RefinedSegmenter(SegmenterWrapper):
+    """Labels scans with a segmenter and refines the labels, in the thread of the caller.
+
+    What becomes of a point:
+
+    * The refinement keeps its class: nothing changes.
+    * It gets another class: ``probability`` becomes min(p, 1 - p) with p of the student's own class, the most that the
+      student can have given to the new one; with two classes exactly what it gave.
+    * It had no class (255, outside of the student's range) and gets one: ``probability`` and ``entropy`` stay 0, for
+      the student had no opinion.
+    * It is not finite, or lies at (0, 0, 0), where drivers put beams that did not come back: its label stays and it
+      takes no part.
+
+    ``entropy`` is always that of the student.
+    """
+
+    def __init__(self, segmenter: SegmenterLike, refine: Refine) -> None:
+        super().__init__(segmenter)
+        self._refine = refine
+
+    def warm_up(self) -> None:
+        """Compiles the student and the refinement, so that the first real scan is not slow."""
+        super().warm_up()
         points = np.random.default_rng(0).uniform(-10, 10, (WARM_UP_POINTS, 3)).astype(np.float32)
         self._refine(points, np.zeros(WARM_UP_POINTS, np.uint8), self.description.label_space)
 

@@ -35,6 +35,25 @@ def existing_file(argument: str, path: str) -> str:
     return str(file)
 
 
+def shipped_or_own_file(argument: str, text: str, shipped: Path) -> str:
+    """The absolute path of a YAML file that a launch argument names, or of the one of that name in a folder.
+
+    Args:
+        argument: name of the launch argument.
+        text: a path, or the name of a file in ``shipped`` without ".yaml".
+        shipped: the folder.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    names = sorted(file.stem for file in shipped.glob("*.yaml"))
+    if text in names:
+        return str((shipped / f"{text}.yaml").absolute())
+    if Path(text).suffix or "/" in text:
+        return existing_file(argument, text)
+    raise ConfigError(f"{argument}:={text}: expected the path of a YAML file or one of {', '.join(names)}")
+
+
 def whole_number(parameter: str, text: str) -> int:
     """The value of a launch argument that sets a whole number, a parameter of the node with the same name.
 

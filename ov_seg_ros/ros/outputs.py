@@ -157,9 +157,9 @@ class LabelInfoPublisher:
         label_info = _vision_types().get("vision_msgs/msg/LabelInfo")
         self._label_info = node.create_publisher(label_info, "~/label_info", LATCHED) if label_info else None
 
-    def publish(self, label_space: LabelSpace, model_sha256: str) -> None:
-        """Tells the classes; the version in the JSON is the hash of the model."""
-        self._json.publish(std_msgs.msg.String(data=encode_label_info_json(label_space, model_sha256)))
+    def publish(self, label_space: LabelSpace, version: str) -> None:
+        """Tells the classes; the version stands in the JSON."""
+        self._json.publish(std_msgs.msg.String(data=encode_label_info_json(label_space, version)))
         if self._label_info is not None:
             types = {**MESSAGE_TYPES, **_vision_types()}
             now_ns = self._node.get_clock().now().nanoseconds

@@ -29,6 +29,7 @@ class NodeParameters:
     autostart: bool
     queue_size: int
     refinement: str
+    class_map: str
     output_profile: str
     filter_classes: tuple[str, ...]
     filter_threshold: float
@@ -70,6 +71,7 @@ _SAME_NAME = (
     "autostart",
     "queue_size",
     "refinement",
+    "class_map",
     "output_profile",
     "images_rectified",
     "extrinsics_file",

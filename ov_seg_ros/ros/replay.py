@@ -289,6 +289,9 @@ def _notes(
     refinement = after.values.get("refinement", "none")
     if refinement != "none":
         notes.append(f"the labels of the student were refined: {refinement} (docs/afi.md)")
+    class_map = after.values.get("class_map", "none")
+    if class_map != "none":
+        notes.append(f"the classes of the student were translated: {class_map}")
     if args.rate != 1.0:
         notes.append(f"played at {args.rate:g} times the recorded pace")
     return tuple(notes)

@@ -12,6 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.logging import get_logger
 
 from ov_seg_ros.core.errors import ConfigError, OvSegError
+from ov_seg_ros.refinement.mapped_segmenter import map_classes
 from ov_seg_ros.refinement.refined_segmenter import SegmenterLike, refine_segmenter
 from ov_seg_ros.ros.diagnostics import WARN
 from ov_seg_ros.ros.diagnostics_publisher import DiagnosticsPublisher, Status
@@ -142,7 +143,8 @@ class SegmentationNode(LifecycleNode):
 
     def _configure(self) -> None:
         refinement = self._settings.refinement
-        segmenter = refine_segmenter(self._segmenter_factory(self._settings), refinement)
+        refined = refine_segmenter(self._segmenter_factory(self._settings), refinement)
+        segmenter = map_classes(refined, self._settings.class_map)
         segmenter.warm_up()
         if self._settings.cameras:
             draw_street()  # overlays are drawn between scans, which must not wait for the first one

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
 import time
 from dataclasses import replace
@@ -64,7 +66,7 @@ class SegmentationSession:
         self._subscription: SensorSubscription | None = None
         self._timer = node.create_timer(CHECK_PERIOD_S, lambda: self.check_inputs(), clock=_steady_clock())
         self._timer.cancel()
-        self._label_info.publish(segmenter.description.label_space, segmenter.sha256)
+        self._label_info.publish(segmenter.description.label_space, _version(segmenter, parameters))
 
     def activate(self) -> None:
         """Subscribes to the clouds and starts the worker."""
@@ -206,6 +208,7 @@ class SegmentationSession:
             "classes": ", ".join(description.label_space.class_names),
             "uses_color": self._segmenter.uses_color,
             "refinement": self._parameters.refinement,
+            "class_map": self._parameters.class_map or "none",
             "scans_waiting": self._worker.waiting,
             "overlays_dropped": self._worker.spare_dropped,
             "stamp_resets": self._cameras.resets,
@@ -224,6 +227,14 @@ def check_filter_classes(parameters: NodeParameters, label_space: LabelSpace) ->
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"its classes are {', '.join(known)}"
             raise ConfigError(f"filter.classes: the student has no class {name!r}: {hint}")
+
+
+def _version(segmenter: SegmenterLike, parameters: NodeParameters) -> str:
+    """Another one for other classes: the hash of the model, with a class map also that of the classes."""
+    if not parameters.class_map:
+        return segmenter.sha256
+    classes = json.dumps(segmenter.description.label_space.to_dict())
+    return f"{segmenter.sha256}+{hashlib.sha256(classes.encode()).hexdigest()}"
 
 
 def _steady_clock() -> Clock:

@@ -4,14 +4,16 @@ Also a program: the node with this student, for tests that need the node in a pr
 """
 
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
 from ov_seg_ros.core.data_types import IGNORE_ID, SegmentedCloud
 from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.core.label_space import LabelSpace
+from ov_seg_ros.core.student_description import StudentDescription
+from ov_seg_ros.core.voxels import VoxelGrid
 
+GRID = VoxelGrid("cartesian", (0.1, 0.1, 0.1), (-50.0, -50.0, -5.0), (50.0, 50.0, 5.0))
 LABEL_SPACE = LabelSpace("simulated", ("road", "car", "tree"), ((10, 20, 30), (255, 0, 0), (0, 255, 0)))
 
 
@@ -32,7 +34,7 @@ class SimulatedSegmenter:
     """Counts its calls and can be slow, colour-loving or broken."""
 
     def __init__(self, delay_s=0.0, uses_color=False, fail=False):
-        self.description = SimpleNamespace(label_space=LABEL_SPACE)
+        self.description = StudentDescription("simulated", LABEL_SPACE, GRID, ("height",), 1)
         self.sha256 = "0123456789abcdef" * 4
         self.provider = "CPUExecutionProvider"
         self.uses_color = uses_color

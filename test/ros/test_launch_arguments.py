@@ -1,12 +1,15 @@
 """What the launch files read from a parameter file is what the node gets, and their names are those of ROS."""
 
+import re
+from pathlib import Path
+
 import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 
 from ov_seg_ros.core.errors import ConfigError
-from ov_seg_ros.ros.launch_arguments import camera_names, full_node_name, parameters_in_file
+from ov_seg_ros.ros.launch_arguments import camera_names, full_node_name, parameters_in_file, shipped_or_own_file
 from ov_seg_ros.ros.parameters import given_at_start
 
 A, B = "{ros__parameters: {cameras: [a]}}", "{ros__parameters: {cameras: [b]}}"
@@ -71,3 +74,19 @@ def test_cameras_must_be_names():
 )
 def test_an_absolute_namespace_starts_anew(namespaces, full):
     assert full_node_name(namespaces, "seg") == full
+
+
+def test_a_file_is_one_of_the_users_or_one_that_comes_with_the_package(tmp_path, monkeypatch):
+    shipped, mine = tmp_path / "shipped", tmp_path / "autoware.yaml"
+    shipped.mkdir()
+    for path in (shipped / "autoware.yaml", shipped / "other.yaml", mine):
+        path.write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert Path(shipped_or_own_file("class_map", "autoware", shipped)) == shipped / "autoware.yaml"
+    assert Path(shipped_or_own_file("class_map", "autoware.yaml", shipped)) == mine
+    with pytest.raises(
+        ConfigError, match=re.escape("class_map:=autowar: expected the path of a YAML file or one of autoware, other")
+    ):
+        shipped_or_own_file("class_map", "autowar", shipped)
+    with pytest.raises(ConfigError, match=r"class_map:=no.yaml: expected a file, but .* does not exist"):
+        shipped_or_own_file("class_map", "no.yaml", shipped)

@@ -131,6 +131,18 @@ def test_another_rate_is_faster_and_said_so(start, drive, tmp_path):
     assert report["cameras"] == []
 
 
+def test_translated_classes_are_those_of_the_report(start, drive, tmp_path):
+    path = tmp_path / "map.yaml"
+    path.write_text("{name: mine, classes: [{name: ALL, color: [1, 2, 3], from: [road, car]}], unknown: [tree]}")
+    with Running(start(queue_size=SCANS, class_map=str(path))):
+        done = replay(drive, "--out", tmp_path / "out", "--no-cameras")
+    assert done.returncode == 0, done.stderr
+    report = read_report(tmp_path / "out")
+    assert set(report["label_histogram"]) <= {"ALL", "unknown"}
+    assert report["label_histogram"]["ALL"] > 0
+    assert f"the classes of the student were translated: {path}" in report["notes"]
+
+
 def test_the_transport_is_left_to_whoever_starts_node_and_replay(monkeypatch, tmp_path):
     from ov_seg_ros.ros import replay as command
 

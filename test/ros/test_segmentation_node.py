@@ -225,6 +225,35 @@ def test_class_list_is_latched(rig):
     assert (content["ignore_id"], content["version"]) == (255, rig.segmenter.sha256)
 
 
+def test_a_class_map_translates_ids_names_colours_and_what_is_filtered(start, tmp_path):
+    path = tmp_path / "map.yaml"
+    path.write_text(
+        "name: mine\nclasses:\n"
+        "  - {name: PLANT, color: [1, 2, 3], from: [tree]}\n"
+        "  - {name: GROUND, color: [4, 5, 6], from: [road]}\n"
+        "unknown: [car]\n"
+    )
+    rig = start(class_map=str(path), filter__classes=["GROUND"])
+    shown, left = (rig.listen(f"{rig.CLOUD}{name}") for name in ("visualization", "filtered"))
+    message = rig.cloud(GRID)
+    answer = decode_pointcloud2(rig.label(message))
+    student = rig.simulated.expected_class(GRID)
+    expected = np.array([1, 255, 0])[student]
+    np.testing.assert_array_equal(answer.fields["class_id"], expected)
+    probability = np.where(student == 1, 0, rig.simulated.expected_probability(GRID))
+    np.testing.assert_array_equal(answer.fields["probability"], probability)
+    rig.spin_until(lambda: shown and left)
+    colors = decode_pointcloud2(shown[0]).fields["rgb"].copy().view(np.uint32)
+    assert set(colors[expected == 0]) == {0x010203}
+    assert len(decode_pointcloud2(left[0])) == (expected != 1).sum()
+    classes = rig.listen("/segmentation_node/label_info_json", String, qos=rig.LATCHED)
+    rig.spin_until(lambda: classes)
+    content = json.loads(classes[0].data)
+    assert [entry["name"] for entry in content["classes"]] == ["PLANT", "GROUND"]
+    assert content["version"].startswith(f"{rig.segmenter.sha256}+")
+    assert rig.numbers()["class_map"] == str(path)
+
+
 def test_times_and_latency_are_published_and_a_future_stamp_is_flagged_instead(rig):
     debug = "/segmentation_node/debug/"
     latency = rig.listen(f"{debug}pipeline_latency_ms", Float64)
