@@ -44,7 +44,7 @@ class MaskClipConfig:
 
     Attributes:
         model: name of a ViT or ResNet CLIP in open_clip.
-        weights: open_clip's name for them ("openai"), or a checkpoint file.
+        weights: open_clip's name for them ("openai"), or a checkpoint file; see ``load_open_clip`` for its activation.
         short_side: pixels of the shorter side of the image for the network; 0 = as it is.
         window, window_stride: pixels of sliding windows, multiples of the cell (16 in ViT-B-16); 0 = whole image.
         logit_scale: factor of the cosines before the softmax.

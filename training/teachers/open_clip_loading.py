@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".npz")
+
+OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+"""What OpenAI's own files hold beside the weights."""
 
 
 def import_open_clip() -> Any:
@@ -33,12 +37,13 @@ def load_open_clip(model: str, pretrained: str, device: str = "cpu", **options: 
     """A CLIP model in evaluation mode, float32, without gradients.
 
     Args:
-        model: architecture in open_clip's words ("ViT-B-16", "ViT-L-14-336", "convnext_large_d_320"). Weights of OpenAI
-            read from a file need the variant "-quickgelu"; with the tag "openai" open_clip takes care of that.
+        model: architecture in open_clip's words ("ViT-B-16", "ViT-L-14-336", "convnext_large_d_320"). The activation
+            is that of the weights where a tag names them or the file is OpenAI's own (``ViT-B-16.pt``). Other files do
+            not say it: weights that were trained with QuickGELU need the variant "-quickgelu".
         pretrained: tag of published weights ("openai", "laion2b_s34b_b88k"), downloaded once to the Hugging Face
             cache; or the path of a checkpoint file.
         device: "cpu", "cuda", ...
-        options: further arguments of ``open_clip.create_model`` (force_image_size, ...).
+        options: further arguments of ``open_clip.create_model`` (force_quick_gelu, ...).
 
     Raises:
         MissingDependencyError: open_clip is not installed.
@@ -47,8 +52,13 @@ def load_open_clip(model: str, pretrained: str, device: str = "cpu", **options: 
     """
     open_clip = import_open_clip()
     weights = _resolve_weights(open_clip, model, pretrained)
+    if _trained_with_quick_gelu(open_clip, model, weights):
+        options["force_quick_gelu"] = True
     try:
-        clip = open_clip.create_model(model, pretrained=weights, device=device, require_pretrained=True, **options)
+        if _is_torchscript(Path(weights)):
+            clip = _read_openai_file(model, weights).to(device)
+        else:
+            clip = open_clip.create_model(model, pretrained=weights, device=device, require_pretrained=True, **options)
     except Exception as error:
         # The hub, the file system, torch's unpickler and load_state_dict all have their own errors.
         remedy = (
@@ -80,6 +90,35 @@ def build_open_clip(model: str, quick_gelu: bool = False) -> Any:
     _check_model(open_clip, model)
     content = open_clip.get_model_config(model)
     return open_clip.model.CLIP(**{**content, "quick_gelu": True} if quick_gelu else content)
+
+
+def activation_of(clip: nn.Module) -> str:
+    """What its transformers activate with, "GELU" or "QuickGELU"; with the other one, weights give other features."""
+    names = (type(module).__name__ for module in clip.modules())
+    return next((name for name in names if name in ("GELU", "QuickGELU")), "")
+
+
+def _trained_with_quick_gelu(open_clip: Any, model: str, weights: str) -> bool:
+    """Whether these published weights need QuickGELU; since 2.29 open_clip merely warns of a model without it."""
+    about = open_clip.get_pretrained_cfg(model, weights) or {}
+    return weights == "openai" or bool(about.get("quick_gelu"))
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _read_openai_file(model: str, path: str) -> Any:
+    """A CLIP with the weights of a TorchScript archive, the form OpenAI published its own in: always QuickGELU."""
+    import torch
+
+    state = torch.jit.load(path, map_location="cpu").state_dict()
+    clip = build_open_clip(model, quick_gelu=True)
+    clip.load_state_dict({name: tensor for name, tensor in state.items() if name not in OPENAI_EXTRAS})
+    return clip
 
 
 def _check_model(open_clip: Any, model: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.prompt_templates import check_templates, fill_template
-from training.teachers.open_clip_loading import import_open_clip, load_open_clip
+from training.teachers.open_clip_loading import activation_of, import_open_clip, load_open_clip
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,11 +114,12 @@ class OpenClipTextEncoder:
         return torch.cat(parts).numpy()
 
     def describe(self) -> dict[str, Any]:
-        """Model, weights as given, and a fingerprint of the parameters themselves."""
+        """Model, weights as given, activation, and a fingerprint of the parameters themselves."""
         return {
             "encoder": "open_clip",
             "model": self.model,
             "pretrained": self.pretrained,
+            "activation": activation_of(self.clip),
             "weights_sha256": fingerprint_weights(self.clip),
         }
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -172,6 +173,54 @@ def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
     (tmp_path / "cut.pt").write_bytes((tiny / "tiny-clip.pt").read_bytes()[:5000])
     with pytest.raises(ModelError, match=r"cut\.pt' of CLIP model 'tiny-clip' could not be loaded"):
         load_open_clip("tiny-clip", str(tmp_path / "cut.pt"))
+
+
+@pytest.fixture
+def as_published(tiny, monkeypatch):
+    """open_clip takes the file of tiny-clip for the published weights of ViT-B-16, and for a download of them."""
+    open_clip = pytest.importorskip("open_clip")
+    configs = open_clip.factory._MODEL_CONFIGS
+    monkeypatch.setitem(configs, "ViT-B-16", TINY)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(tiny / "tiny-clip.pt"))
+
+
+@pytest.mark.parametrize(
+    ("tag", "activation"), [("openai", "QuickGELU"), ("metaclip_400m", "QuickGELU"), ("laion2b_s34b_b88k", "GELU")]
+)
+def test_published_weights_come_with_the_activation_they_were_trained_with(as_published, tag, activation):
+    clip = load_open_clip("ViT-B-16", tag)
+
+    found = {type(block.mlp.gelu).__name__ for tower in (clip, clip.visual) for block in tower.transformer.resblocks}
+    assert found == {activation}
+    assert OpenClipTextEncoder("ViT-B-16", tag, clip=clip).describe()["activation"] == activation
+
+
+def test_the_files_that_openai_published_are_read(tmp_path):
+    """TorchScript archives in half precision, with three numbers more than a CLIP has parameters."""
+    open_clip = pytest.importorskip("open_clip")
+    import torch
+
+    wide = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "width": 24, "head_width": 12}}
+    (tmp_path / "tiny-openai.json").write_text(json.dumps(wide))
+    open_clip.add_model_config(tmp_path / "tiny-openai.json")
+    source = open_clip.create_model("tiny-openai")
+    del source.attn_mask  # the tracer would keep it; OpenAI's files lack it
+    for name, number in (("input_resolution", 32), ("context_length", 16), ("vocab_size", 49408)):
+        vars(source).pop(name, None)
+        source.register_buffer(name, torch.tensor(number))
+    inputs = {"encode_image": torch.zeros(1, 3, 32, 32)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of the checks in torch's attention
+        traced = torch.jit.trace_module(source.eval(), inputs, check_trace=False)
+    torch.jit.save(traced.half(), tmp_path / "OpenAI.pt")
+
+    clip = load_open_clip("tiny-openai", str(tmp_path / "OpenAI.pt"))
+
+    assert clip.visual.conv1.weight.dtype == torch.float32
+    torch.testing.assert_close(clip.visual.proj, source.visual.proj.detach().half().float())
+    assert OpenClipTextEncoder("tiny-openai", "OpenAI.pt", clip=clip).describe()["activation"] == "QuickGELU"
+    with pytest.raises(ModelError, match=r"OpenAI\.pt' of CLIP model 'ViT-B-32' .* another architecture"):
+        load_open_clip("ViT-B-32", str(tmp_path / "OpenAI.pt"))
 
 
 def test_no_network_is_an_error_with_a_remedy(monkeypatch):
