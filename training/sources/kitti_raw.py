@@ -140,19 +140,20 @@ class KittiRaw:
         stamps = self._stamps.get(sensor)
         if stamps is None:
             return self._day_ns + int(stem) * SCAN_PERIOD_NS
-        if int(stem) >= len(stamps):
+        stamp_ns = stamps[int(stem)] if int(stem) < len(stamps) else None
+        if stamp_ns is None:
             raise InputError(
                 f"{self.folder / sensor / 'timestamps.txt'} has {len(stamps)} lines, none for frame {stem}; "
                 "copy it again"
             )
-        return stamps[int(stem)]
+        return stamp_ns
 
     @property
     def _stamp_files(self) -> dict[str, Path]:
         return {sensor: self.folder / sensor / "timestamps.txt" for sensor in ("velodyne_points", CAMERA)}
 
     @cached_property
-    def _stamps(self) -> dict[str, list[int]]:
+    def _stamps(self) -> dict[str, list[int | None]]:
         return {sensor: _read_stamps(path) for sensor, path in self._stamp_files.items() if path.is_file()}
 
     @cached_property
@@ -195,8 +196,10 @@ def _choose_drive(folder: Path) -> Path:
     raise InputError(f"{folder} holds {len(drives)} drives; choose one:\n{options}")
 
 
-def _read_stamps(path: Path) -> list[int]:
-    return [_parse_stamp(line, path, number) for number, line in enumerate(path.read_text().splitlines(), 1) if line]
+def _read_stamps(path: Path) -> list[int | None]:
+    """By frame; None where the line is empty: frames that a sensor lost (177 to 180 of 2011_09_26_drive_0009)."""
+    lines = path.read_text().splitlines()
+    return [_parse_stamp(line, path, number) if line.strip() else None for number, line in enumerate(lines, 1)]
 
 
 def _parse_stamp(line: str, path: Path, number: int) -> int:

@@ -92,6 +92,19 @@ def test_stamps_of_the_files_are_exact(drive):
         KittiRaw(drive).load_sample(0)
 
 
+def test_frames_that_the_velodyne_lost_have_empty_stamps(drive):
+    """As in 2011_09_26_drive_0009: no scan, but a line of its own, so that the later frames keep theirs."""
+    lines = ["2011-09-26 13:02:25.1", "", "2011-09-26 13:02:25.3"]
+    (drive / "velodyne_points" / "timestamps.txt").write_text("\n".join(lines) + "\n")
+    scans = drive / "velodyne_points" / "data"
+    (scans / "0000000001.bin").rename(scans / "0000000002.bin")
+    first, third = (KittiRaw(drive).load_sample(i).cloud.stamp_ns for i in range(2))
+    assert third - first == 200_000_000
+    (scans / "0000000002.bin").rename(scans / "0000000001.bin")
+    with pytest.raises(InputError, match="has 3 lines, none for frame 0000000001"):
+        KittiRaw(drive).load_sample(1)
+
+
 def test_poses_of_the_gps(drive):
     (drive / "oxts" / "data").mkdir(parents=True)
     (drive.parent / "calib_imu_to_velo.txt").write_text("R: 1 0 0 0 1 0 0 0 1\nT: -0.8 0.3 -0.8\n")
