@@ -212,8 +212,14 @@ class NuScenes:
 
 
 def _versions(folder: Path) -> list[Path]:
-    folders = [folder] if folder.name.startswith("v1.0-") else sorted(folder.glob("v1.0-*"))
-    return [f for f in folders if (f / "sample_data.json").is_file()]
+    """Those of a root, or the one that the folder is. A root may be called like a version, after its archive."""
+    if folder.name.startswith("v1.0-") and _has_tables(folder):
+        return [folder]
+    return [version for version in sorted(folder.glob("v1.0-*")) if _has_tables(version)]
+
+
+def _has_tables(version: Path) -> bool:
+    return (version / "sample_data.json").is_file()
 
 
 def _choose_version(folder: Path, wanted: NuScenesSelection) -> Path:

@@ -72,6 +72,15 @@ def root(tmp_path):
     return write_tables(tmp_path / "nuscenes")
 
 
+def test_a_root_may_be_called_like_its_archive(tmp_path):
+    root = write_tables(tmp_path / "v1.0-mini")  # tar -x -C v1.0-mini -f v1.0-mini.tgz
+    assert is_nuscenes(root)
+    for folder in (root, root / "v1.0-mini"):
+        source = NuScenes(folder)
+        assert source.root == root
+        assert len(source.load_sample(0).cloud) == 2
+
+
 def test_axes_are_turned_exactly():
     turned = turn_points(SCAN[:, :3])
     assert turned.tolist() == [[2, -1, 3], [5, 4, -6]]  # forward, left, up
