@@ -56,7 +56,7 @@ class FcClipConfig:
         checkpoint: path of the released file.
         device: "auto", "cpu", "cuda" or "cuda:N".
         clip_model: open_clip's name of the CLIP inside.
-        clip_pretrained: its weights, read only if the checkpoint leaves them out.
+        clip_pretrained: open_clip's tag or file of its weights, which the release leaves out; a tag is downloaded once.
         short_side: of the image in the network, pixels; 0 = as it comes (AFOV); 1024 for Cityscapes in the release.
         max_long_side: bound on the other side where ``short_side`` is set, pixels.
         classes: "texts" (AFOV): every text competes alone; "groups" (as published): the texts of a group are synonyms,

@@ -22,7 +22,8 @@ def load_network(
     Args:
         checkpoint: file of detectron2, or a bare dictionary of tensors.
         clip_model: open_clip's name of the CLIP inside, as ``convnext_large_d_320``.
-        clip_pretrained: tag or file of its weights, read only if the checkpoint leaves out the frozen CLIP.
+        clip_pretrained: tag or file of its weights, for what the checkpoint leaves out of the frozen CLIP. The released
+            ``fcclip_cocopan.pth`` leaves out its text tower and its ConvNeXt.
         architecture: sizes of the rest.
 
     Raises:
@@ -31,10 +32,10 @@ def load_network(
         ModelError: a file is missing or unreadable, or its names or shapes are not those of the network.
     """
     state = read_detectron2(checkpoint, "fcclip_cocopan.pth from bytedance/fc-clip", TRAINING_ONLY)
-    whole = any(name.startswith(CLIP_PREFIX) for name in state)
-    clip = build_open_clip(clip_model) if whole else load_open_clip(clip_model, clip_pretrained)
+    clip = build_open_clip(clip_model)
+    if not state.keys() >= {CLIP_PREFIX + name for name in clip.state_dict()}:
+        clip = load_open_clip(clip_model, clip_pretrained)
+        state = {**{CLIP_PREFIX + name: tensor for name, tensor in clip.state_dict().items()}, **state}
     network = FcClipNetwork(clip, architecture)
-    if not whole:
-        state.update({CLIP_PREFIX + name: tensor for name, tensor in clip.state_dict().items()})
     fill(network, state, str(checkpoint))
     return network.eval().requires_grad_(False)

@@ -238,9 +238,13 @@ def test_another_architecture_is_refused(config: FcClipConfig) -> None:
         FcClipTeacher(replace(config, architecture=replace(TINY, queries=13)), DICTIONARY)
 
 
-def test_a_checkpoint_without_the_frozen_clip_asks_for_it(config: FcClipConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [(), ("logit_scale", "positional_embedding", "text_projection")])
+def test_what_a_checkpoint_leaves_out_of_the_frozen_clip_is_asked_for(
+    config: FcClipConfig, tmp_path: Path, kept: tuple[str, ...]
+) -> None:
     state = torch.load(config.checkpoint, weights_only=True)["model"]
-    head = {name: tensor for name, tensor in state.items() if not name.startswith("backbone.")}
+    own = tuple(f"backbone.clip_model.{name}" for name in kept)
+    head = {name: tensor for name, tensor in state.items() if not name.startswith("backbone.") or name in own}
     torch.save({"model": head}, tmp_path / "head.pth")
     clip = {
         name.removeprefix("backbone.clip_model."): t
