@@ -26,6 +26,8 @@ SCAN_PERIOD_NS = 100_000_000
 FIRST_STAMP_NS = 1_000_000_000
 """Stamps of a sequence begin here: 0 means "no stamp" in ROS."""
 
+_GET_CALIBRATION = "unpack data_odometry_calib.zip of the KITTI odometry benchmark over it"
+
 
 class OdometrySequence:
     """One sequence folder, ``sequences/00``; every file but the scans may be missing.
@@ -91,6 +93,11 @@ class OdometrySequence:
     @cached_property
     def camera_0_from_lidar(self) -> NDArray[np.float64]:
         """(4, 4), Tr of the calibration."""
+        if "Tr" not in self._calibration.values:
+            raise InputError(
+                f"calibration {self._calibration.path} has no entry Tr: it is the one that comes with the images; "
+                f"{_GET_CALIBRATION}"
+            )
         tr = self._calibration.matrix("Tr", (3, 4))
         return homogeneous(tr[:, :3], tr[:, 3])
 
@@ -99,10 +106,7 @@ class OdometrySequence:
         path = self.folder / "calib.txt"
         if not path.is_file():
             what = CAMERA if self._pose_file is None else self._pose_file.name
-            raise InputError(
-                f"{self.folder} has {what} but no calib.txt; unpack data_odometry_calib.zip of the KITTI odometry "
-                "benchmark over it"
-            )
+            raise InputError(f"{self.folder} has {what} but no calib.txt; {_GET_CALIBRATION}")
         return read_calibration(path)
 
     @cached_property

@@ -73,8 +73,11 @@ def test_images_and_poses_where_they_exist(sequence):
     assert (image.camera.width, image.camera.height, image.camera.fx) == (20, 10, 10)
     np.testing.assert_allclose(image.camera_from_lidar @ [4, 0, 0, 1], [0.5, 0, 3.5, 1], atol=1e-12)
     assert source.load_sample(0).images == ()
+    (sequence / "calib.txt").write_text("P2: 10 0 9.5 5 0 10 4.5 0 0 0 1 0\n")  # as in data_odometry_color.zip
+    with pytest.raises(InputError, match=r"calib.txt has no entry Tr: .* unpack data_odometry_calib.zip"):
+        SemanticKitti(sequence).load_sample(1)
     (sequence / "calib.txt").unlink()
-    with pytest.raises(InputError, match=r"has poses.txt but no calib.txt"):
+    with pytest.raises(InputError, match=r"has poses.txt but no calib.txt; unpack data_odometry_calib.zip"):
         SemanticKitti(sequence).load_sample(1)
 
 
