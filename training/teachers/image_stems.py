@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from ov_seg_ros.core.data_types import CameraImage
 from ov_seg_ros.core.errors import ConfigError, InputError
-from training.teachers.segment_files import load_json
+from training.sources.nuscenes_tables import read_rows
 
 FIELDS = {
     "key": ".+",
@@ -139,9 +139,9 @@ def load_nuscenes_tokens(path: Path) -> dict[tuple[str, int], str]:
         path: ``sample_data.json`` of the official tables.
 
     Raises:
-        InputError: the file is missing or no such table.
+        InputError: the file is missing, damaged or no such table.
     """
-    rows = load_json(path)
+    rows = read_rows(path)
     try:
         images = ((row, PurePosixPath(row["filename"])) for row in rows if row.get("is_key_frame", True))
         return {

@@ -1,6 +1,7 @@
 """From a sample and a camera to the name of a file."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -84,3 +85,18 @@ def test_tokens_of_nuscenes(tmp_path):
     path.write_text('[{"token": 1}]')
     with pytest.raises(InputError, match=r"is no sample_data.json of nuScenes: KeyError\('filename'\)"):
         load_nuscenes_tokens(path)
+
+
+def test_tokens_are_read_without_holding_the_table(tmp_path, monkeypatch):
+    """sample_data.json of v1.0-trainval has 2.6 million rows, 1 in 13 of them a keyframe's."""
+    monkeypatch.setattr("training.sources.nuscenes_tables.CHUNK", 1 << 16)
+    row = {"filename": "sweeps/CAM_BACK/n.jpg", "timestamp": 17, "is_key_frame": False, "next": "n" * 200}
+    path = tmp_path / "sample_data.json"
+    path.write_text(json.dumps([row | {"token": f"{i:032x}"} for i in range(10_000)]))
+    tracemalloc.start()
+    try:
+        assert load_nuscenes_tokens(path) == {}
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < path.stat().st_size / 4
