@@ -131,9 +131,14 @@ def _load_room(folder: Path, names: tuple[tuple[str, int], ...]) -> Room:
         raise InputError(f"S3DIS room {folder} holds no Annotations/*.txt")
     ids, parts, raw_ids = dict(names), [], []
     for path in paths:
-        name = path.stem.rpartition("_")[0]
+        name, _, number = path.stem.rpartition("_")
         if name not in ids:
             raise InputError(f"{path}: {name!r} is no class of S3DIS, expected one of {', '.join(ids)}")
+        if not (number.isascii() and number.isdigit()):
+            raise InputError(
+                f"{path}: annotations are called CLASS_NUMBER.txt; take this one out, or its points count twice "
+                "(the original archive has a copy in Area_5/office_36: wall_3 (1).txt)"
+            )
         parts.append(load_annotation(path))
         raw_ids.append(ids[name])
     sizes = [len(part) for part in parts]
@@ -150,7 +155,7 @@ def load_room(folder: Path, mapping: LabelMapping) -> Room:
     """Reads all annotation files of a room.
 
     Raises:
-        InputError: there are none, one is damaged, or one is named after no known class.
+        InputError: there are none, one is damaged, a copy of another, or named after no known class.
     """
     return _load_room(folder, tuple((name, raw_id) for raw_id, name in mapping.names.items()))
 

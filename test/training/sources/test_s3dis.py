@@ -75,6 +75,13 @@ def test_damaged_lines_are_named(tmp_path):
         S3dis(room).load_sample(0)
 
 
+def test_copies_of_annotations_are_refused(tmp_path):
+    """The original archive has such a file in Area_5/office_36."""
+    room = write_room(tmp_path / "Area_5", "office_36", {"wall_3": "1 2 3 4 5 6\n", "wall_3 (1)": "1 2 3 4 5 6\n"})
+    with pytest.raises(InputError, match=r"wall_3 \(1\).txt: annotations are called CLASS_NUMBER.txt; take"):
+        S3dis(room).load_sample(0)
+
+
 def write_bins(folder, name, ids):
     for part in ("points", "semantic_mask", "instance_mask"):
         (folder / part).mkdir(parents=True, exist_ok=True)
