@@ -15,6 +15,9 @@ from training.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.point_files import load_image_file
 from training.sources.rgbd_files import MILLIMETRES, image_size, load_depth_file, read_pinhole, read_pose
 
+_INTRINSICS_PAIRS = ("intrinsic/intrinsic_{}.txt", "intrinsics_{}.txt")
+"""Of "color" and "depth": as SensReader writes them, and as in ScanNet's download of selected frames."""
+
 _INTRINSICS_FILES = ("camera-intrinsics.txt", "intrinsics.txt", "intrinsic.txt")
 
 
@@ -142,8 +145,8 @@ class FrameFolder:
 def find_frame_files(folder: Path) -> list[FrameFiles]:
     """Frames of a folder, by their numbers; empty if there are none.
 
-    Layouts: ``color/N.jpg|png``, ``depth/N.png``, ``pose/N.txt`` (ScanNet's SensReader); ``frame-N.color.png|jpg``,
-    ``frame-N.depth.png``, ``frame-N.pose.txt`` (7-Scenes).
+    Layouts: ``color/N.jpg|png``, ``depth/N.png``, ``pose/N.txt`` (ScanNet, by SensReader or in scannet_frames_25k);
+    ``frame-N.color.png|jpg``, ``frame-N.depth.png``, ``frame-N.pose.txt`` (7-Scenes).
 
     Raises:
         InputError: a colour image has no pose, or only some have depth.
@@ -170,13 +173,15 @@ def find_frame_files(folder: Path) -> list[FrameFiles]:
 
 def _intrinsics_files(folder: Path) -> tuple[Path | None, Path | None]:
     """Files with the intrinsics of colour and depth, None for 7-Scenes, whose archives have none."""
-    color, depth = (folder / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth"))
-    if color.is_file():
-        return color, depth if depth.is_file() else color
+    for pattern in _INTRINSICS_PAIRS:
+        color, depth = (folder / pattern.format(kind) for kind in ("color", "depth"))
+        if color.is_file():
+            return color, depth if depth.is_file() else color
     for name in _INTRINSICS_FILES:
         for place in (folder, folder.parent):
             if (place / name).is_file():
                 return place / name, place / name
     if (folder / "pose").is_dir():
-        raise InputError(f"{folder} has poses but no intrinsics; expected {color} or {_INTRINSICS_FILES[0]} beside it")
+        expected = " or ".join([_INTRINSICS_PAIRS[0].format("color"), _INTRINSICS_FILES[0]])
+        raise InputError(f"{folder} has poses but no intrinsics; expected {expected} in it")
     return None, None

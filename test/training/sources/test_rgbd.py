@@ -252,6 +252,17 @@ def test_damaged_folders(tmp_path):
         FrameFolder(folder)
 
 
+def test_the_selected_frames_that_scannet_offers(tmp_path):
+    """scannet_frames_25k: as SensReader's, but the intrinsics lie beside the folders."""
+    folder = write_sensreader(tmp_path / "scene0000_00", [pose()])
+    for kind in ("color", "depth"):
+        (folder / "intrinsic" / f"intrinsic_{kind}.txt").rename(folder / f"intrinsics_{kind}.txt")
+    frames = FrameFolder(folder)
+    assert frames.depth_camera is not None
+    assert (frames.camera.width, frames.camera.fx) == (16, 2 * K[0, 0])
+    assert (frames.depth_camera.width, frames.depth_camera.fx) == (8, K[0, 0])
+
+
 def test_damaged_files(tmp_path):
     path = tmp_path / "pose.txt"
     for text, message in (
