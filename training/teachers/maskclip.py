@@ -1,7 +1,8 @@
 """The teacher MaskCLIP: CLIP's own image tower as a segmentation network, without any training.
 
 Zhou, Loy, Dai: Extract Free Dense Labels from CLIP, ECCV 2022. Any ViT or ResNet of open_clip; the two refinements of
-the paper are options.
+the paper are options. The released code runs the image tower of OpenAI's ViT with GELU; here both towers have
+QuickGELU, with which they were trained.
 """
 
 from __future__ import annotations
