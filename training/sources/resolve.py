@@ -10,7 +10,7 @@ from typing import Any
 from ov_seg_ros.bags.extrinsics import load_extrinsics
 from ov_seg_ros.bags.layout import TRUTH_TOPIC
 from ov_seg_ros.bags.sample_stream import SampleStreamOptions
-from ov_seg_ros.bags.storage import is_recording
+from ov_seg_ros.bags.storage import STORAGE_SUFFIXES, is_recording
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.sources.indoor_bins import IndoorBins, is_indoor_bins
 from training.sources.joined import JoinedSource
@@ -123,6 +123,11 @@ def _open_recording(spec: SourceSpec) -> Source:
     return RecordingSource(spec.path, replace(options, extrinsics=extrinsics, truth_topic=truth_topic))
 
 
+def _looks_like_recording(path: Path) -> bool:
+    # a compressed storage file alone is refused when it is opened, with the remedy
+    return is_recording(path) or path.name.endswith(tuple(f"{suffix}.zstd" for suffix in STORAGE_SUFFIXES))
+
+
 def _is_synthetic_folder(folder: Path) -> bool:
     return (folder / "drive.json").is_file()
 
@@ -212,7 +217,7 @@ def _open_rgbd_scene(spec: SourceSpec) -> Source:
 
 
 _KINDS: tuple[_Kind, ...] = (
-    _Kind("recording", "a recording (metadata.yaml, .mcap, .db3, .bag)", is_recording, _open_recording),
+    _Kind("recording", "a recording (metadata.yaml, .mcap, .db3, .bag)", _looks_like_recording, _open_recording),
     _Kind("drive", "a synthetic drive (drive.json)", _is_synthetic_folder, _open_synthetic_folder),
     _Kind("nuscenes", "a nuScenes root (v1.0-*/sample_data.json)", is_nuscenes, _open_nuscenes),
     _Kind("keyframe", "a nuScenes keyframe (calib.json)", is_nuscenes_keyframe, _open_nuscenes_keyframe),

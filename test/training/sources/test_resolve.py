@@ -191,6 +191,12 @@ def test_a_recording_comes_with_its_ground_truth(tmp_path):
         np.testing.assert_allclose(sample.images[0].camera_from_lidar, LOOKING_FORWARD, atol=1e-9)
 
 
+def test_a_compressed_storage_file_is_answered_with_its_folder(tmp_path):
+    (tmp_path / "drive_0.mcap.zstd").write_bytes(b"1234")
+    with pytest.raises(InputError, match="a compressed storage file belongs to its folder; give"):
+        open_source(tmp_path / "drive_0.mcap.zstd")
+
+
 def test_a_recording_may_take_its_extrinsics_from_a_file(tmp_path):
     drive, file = write_small_drive(tmp_path / "drive", scans=1), tmp_path / "cameras.yaml"
     file.write_text("cameras: {front: {camera_from_lidar: [[0,-1,0,5], [0,0,-1,6], [1,0,0,7], [0,0,0,1]]}}")
