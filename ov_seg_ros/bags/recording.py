@@ -22,6 +22,9 @@ from ov_seg_ros.core.errors import InputError
 from ov_seg_ros.core.transforms import TransformTree
 from ov_seg_ros.messages.pointcloud2 import decode_pointcloud2
 
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""Beginning of what zstd compressed; no serialised message begins like this."""
+
 
 class Recording:
     """A recording, open for reading; a context manager.
@@ -173,8 +176,14 @@ class Recording:
             return self._typestore.deserialize_cdr(message.data, message.type_name)
         except Exception as error:  # struct, Value, Index, Key and rosbags' own errors
             raise InputError(
-                f"{self.path}: {message.topic} at {message.received_ns} ns is no valid {message.type_name}: {error}"
+                f"{self.path}: {message.topic} at {message.received_ns} ns is no valid {message.type_name}: "
+                f"{self._explain(message, error)}"
             ) from error
+
+    def _explain(self, message: RecordedMessage, error: Exception) -> str:
+        if bytes(message.data[:4]) == ZSTD_MAGIC:
+            return f"messages are compressed one by one, which metadata.yaml tells; give the folder, {self.path.parent}"
+        return str(error)
 
     def transform_tree(self) -> TransformTree:
         """All transforms of /tf_static and /tf (built on the first call); empty if there are none."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
 from ov_seg_ros.bags.build_messages import transforms_message
 from ov_seg_ros.bags.recording import Recording
@@ -39,6 +40,39 @@ def test_every_form_of_the_path(drive, form):
     with Recording.open(str(path)) as recording:
         assert [len(c) for c in recording.iter_clouds("/lidar/points")] == [5, 6, 7, 8]
         assert recording.name == "drive"
+
+
+def compress(folder, mode):
+    """The recording as ``ros2 bag record --compression-mode ... --compression-format zstd`` stores it."""
+    with Reader(folder) as reader:
+        suffix = storage_file(folder).suffix
+        plugin = StoragePlugin.MCAP if suffix == ".mcap" else StoragePlugin.SQLITE3
+        writer = Writer(folder.with_name(f"{folder.name}_{mode.name}"), version=9, storage_plugin=plugin)
+        writer.set_compression(mode, CompressionFormat.ZSTD)
+        with writer:
+            copies = {
+                c.id: writer.add_connection(c.topic, c.msgtype, msgdef=c.msgdef.data, rihs01=c.digest)
+                for c in reader.connections
+            }
+            for connection, received_ns, data in reader.messages():
+                writer.write(copies[connection.id], received_ns, bytes(data))
+    return writer.path
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE])
+def test_compressed_recordings(drive, mode):
+    with Recording.open(compress(drive, mode)) as recording:
+        assert [len(c) for c in recording.iter_clouds("/lidar/points")] == [5, 6, 7, 8]
+
+
+def test_compressed_messages_without_their_metadata_are_answered_with_the_folder(drive):
+    folder = compress(drive, CompressionMode.MESSAGE)
+    with (
+        Recording.open(storage_file(folder)) as recording,
+        pytest.raises(InputError, match="compressed one by one") as e,
+    ):
+        next(recording.iter_clouds("/lidar/points"))
+    assert str(e.value).endswith(f"give the folder, {folder}")
 
 
 def test_messages_come_in_the_order_of_reception_with_their_header_stamps(drive):
