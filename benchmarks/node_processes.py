@@ -87,19 +87,24 @@ class Trip:
         return len(self.sent) - sum(numbers[key] for key in known)
 
 
+def environment(variables: Variables) -> dict[str, str]:
+    """That of a process which hears nobody but those of this run; ``variables`` are set beside."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FASTDDS", "FASTRTPS", "RMW_", "ROS_"))}
+    fixed = {"ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONPATH": str(CHECKOUT)}
+    return inherited | fixed | dict(variables)
+
+
 class Program:
     """One of the programs, running."""
 
     def __init__(self, log: Path, variables: Variables, arguments: Sequence[str]) -> None:
         """Starts it."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FASTDDS", "FASTRTPS", "RMW_", "ROS_"))}
-        fixed = {"ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONPATH": str(CHECKOUT)}
         self._name, self._log = arguments[0], log
         self.started = time.time()
         with log.open("a") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, str(PROGRAMS), *arguments],
-                env=inherited | fixed | dict(variables),
+                env=environment(variables),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -3,7 +3,7 @@
     python benchmarks/soak.py [MODEL] [--minutes 20] [--scans SOURCE ...] [--json FILE]
 
 The real node in a process of its own, over real DDS, at 10 Hz: scans of ever another size, some of them empty or
-truncated, a camera, and a viewer of the coloured cloud, the filtered cloud and the overlay that comes and goes.
+truncated, a camera at 5 Hz, and a viewer of the coloured cloud, the filtered cloud and the overlay that comes and goes.
 Memory, open files and threads of the node are read from /proc.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -24,21 +23,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.node_processes import CHECKOUT, SETTINGS
+from benchmarks.node import EXTRINSICS, LARGE
+from benchmarks.node_processes import SETTINGS, environment
+from benchmarks.node_programs import INPUT, LABELLED, NODE, camera_publisher
 from ov_seg_ros.bench.fresh_process import save_scan
 from ov_seg_ros.bench.section import BenchOptions, Section, Table
 
-NODE, DOMAIN = "/segmentation_node", str(101 + os.getpid() % 100)
 RATE_HZ, SAMPLE_S, ROWS = 10.0, 5.0, 10
 ODD_EVERY, VIEW_EVERY = 50, 300
 """Scans between two empty or two truncated ones; scans between two comings or goings of the viewer."""
 SETTLED = 0.25
 """Share of the run before the growth is measured: buffers find their sizes."""
-IMAGE_SIZE = (640, 480)
-EXTRINSICS = """lidar_frame: lidar
-cameras:
-  front: {frame: camera, camera_from_lidar: {translation: [0, 0, 0], rotation_xyzw: [0.5, -0.5, 0.5, 0.5]}}
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,14 +65,12 @@ def contest(options: BenchOptions, minutes: float) -> Section:
         "extrinsics_file": extrinsics,
     }
     given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FASTDDS", "FASTRTPS", "RMW_", "ROS_"))}
-    environment |= {"ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    environment |= {"PYTHONPATH": str(CHECKOUT), **SETTINGS["large data"]}
+    variables = environment(SETTINGS[LARGE])
     python = [sys.executable, "-m", "ov_seg_ros.ros.segmentation_node", "--ros-args", "--log-level", "error", *given]
     tester = [sys.executable, __file__, "--role", "tester", "--minutes", str(minutes), "--cloud", str(cloud)]
-    with subprocess.Popen(python, env=environment) as node:
+    with subprocess.Popen(python, env=variables) as node:
         try:
-            with subprocess.Popen(tester, env=environment, stdout=subprocess.PIPE, text=True) as testing:
+            with subprocess.Popen(tester, env=variables, stdout=subprocess.PIPE, text=True) as testing:
                 samples = watch(node, testing)
                 assert testing.stdout is not None
                 said = json.loads(testing.stdout.read())
@@ -128,20 +121,21 @@ def report(samples: Sequence[dict[str, float]], said: dict[str, Any], minutes: f
         f"growth after the first {SETTLED:.0%}: {60 * per_minute:.2f} MiB per hour",
     )
     title = f"The node for {minutes:g} minutes at {RATE_HZ:g} Hz"
-    return Section("soak", title, (Table("what the node held", tuple(rows)),), measures, notes=notes, details={"said": said})
+    return Section(
+        "soak", title, (Table("what the node held", tuple(rows)),), measures, notes=notes, details={"said": said}
+    )
 
 
 def exercise_node(scan: Any, minutes: float) -> dict[str, Any]:
     """Sends what a robot may send, hears what the node says; what became of it."""
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
-    from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+    from sensor_msgs.msg import PointCloud2
 
     rclpy.init()
     node = rclpy.create_node("soak_tester")
-    clouds = node.create_publisher(PointCloud2, f"{NODE}/input/pointcloud", 5)
-    images = node.create_publisher(Image, f"{NODE}/input/front/image", 5)
-    infos = node.create_publisher(CameraInfo, f"{NODE}/input/front/camera_info", 5)
+    clouds = node.create_publisher(PointCloud2, INPUT, 5)
+    publish_image = camera_publisher(node)
     said: dict[str, Any] = dict.fromkeys(
         ("sent", "empty", "truncated", "labelled", "viewed", "filtered", "overlays", "visits"), 0
     )
@@ -157,7 +151,7 @@ def exercise_node(scan: Any, minutes: float) -> dict[str, Any]:
         while time.monotonic() < until:
             rclpy.spin_once(node, timeout_sec=max(0.0, until - time.monotonic()))
 
-    node.create_subscription(PointCloud2, f"{NODE}/output/pointcloud/segmentation", count("labelled"), 5)
+    node.create_subscription(PointCloud2, LABELLED, count("labelled"), 5)
     node.create_subscription(DiagnosticArray, "/diagnostics", hear, 5)
     while not clouds.get_subscription_count() or not said["counters"]:
         rclpy.spin_once(node, timeout_sec=0.1)
@@ -169,8 +163,7 @@ def exercise_node(scan: Any, minutes: float) -> dict[str, Any]:
             viewer = switch_viewer(node, viewer, count)
             said["visits"] += bool(viewer)
         if said["sent"] % 2 == 0:
-            for message, publisher in zip(camera_messages(node), (infos, images), strict=True):
-                publisher.publish(message)
+            publish_image(node.get_clock().now().to_msg())
         clouds.publish(next_cloud(node, scan, random, said))
         said["sent"] += 1
     spin(time.monotonic() + 3)  # one more round of diagnostics
@@ -206,21 +199,6 @@ def next_cloud(node: Any, scan: Any, random: np.random.Generator, said: dict[str
         message.data = message.data[:-1]
         said["truncated"] += 1
     return message
-
-
-def camera_messages(node: Any) -> tuple[Any, Any]:
-    """Calibration and a grey image, stamped now."""
-    from sensor_msgs.msg import CameraInfo, Image
-
-    width, height = IMAGE_SIZE
-    image = Image(width=width, height=height, encoding="mono8", step=width)
-    image.data.frombytes(bytes(width * height))
-    info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
-    info.k = [500.0, 0.0, width / 2, 0.0, 500.0, height / 2, 0.0, 0.0, 1.0]
-    info.p = [500.0, 0.0, width / 2, 0.0, 0.0, 500.0, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
-    for message in (info, image):
-        message.header.stamp, message.header.frame_id = node.get_clock().now().to_msg(), "camera"
-    return info, image
 
 
 if __name__ == "__main__":
