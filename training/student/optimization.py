@@ -16,6 +16,8 @@ from training.value_ranges import NOT_NEGATIVE, POSITIVE, SHARE, ValueRange
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one_cycle", "cosine_per_epoch")
 _BELOW_ONE = ValueRange(0, 1, without_high=True)
+_ROUNDING = 1e-9
+"""Share of an epoch: more than a division is off by, less than a scan in any data set."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class OptimizerConfig:
     def factor(self, step: int, steps: int, steps_per_epoch: float) -> float:
         """What all learning rates are multiplied by at a step."""
         if self.schedule == "cosine_per_epoch":
-            epoch = math.floor(step / steps_per_epoch)
+            epoch = math.floor(step / steps_per_epoch + _ROUNDING)
             return 0.5 * (1 + math.cos(math.pi * epoch * steps_per_epoch / steps))
         rise = self.warm_up * steps
         if step < rise:
