@@ -37,7 +37,8 @@ def project_cloud(
     """Projects a scan into one camera and keeps what that camera can see.
 
     Args:
-        points: (N, 3) metres, LiDAR frame (origin where the beams start); NaN and infinite points are left out.
+        points: (N, 3) metres, LiDAR frame (origin where the beams start). Those that are not finite are left out,
+            and so are those at (0, 0, 0), where drivers put beams that did not come back.
         camera_from_lidar: (4, 4), p_camera = camera_from_lidar @ p_lidar.
         camera: intrinsics and distortion.
         occlusion: takes out points behind a nearer surface; None keeps them.
@@ -63,12 +64,12 @@ def project_cloud(
 def _points_ahead(
     points: NDArray[np.floating], camera_from_lidar: NDArray[np.float64], min_depth: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Index (F,) of the finite points at least ``min_depth`` ahead, and where they are in the camera frame (F, 3)."""
+    """Index (F,) of the valid points at least ``min_depth`` ahead, and where they are in the camera frame (F, 3)."""
     index, in_camera = np.empty(len(points), np.int64), np.empty((len(points), 3))
     count = 0
     for i in range(len(points)):
         x, y, z = float(points[i, 0]), float(points[i, 1]), float(points[i, 2])
-        if not np.isfinite(x + y + z):
+        if not np.isfinite(x + y + z) or x == y == z == 0:
             continue
         for row in range(3):
             m = camera_from_lidar[row]

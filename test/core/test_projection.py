@@ -48,6 +48,19 @@ def test_invalid_points_are_left_out_and_the_index_still_fits() -> None:
     assert projection.point_index.tolist() == [1, 5]
 
 
+def test_beams_that_did_not_come_back_are_left_out_and_hide_nothing() -> None:
+    """A camera behind the LiDAR sees its origin, where drivers put them."""
+    behind = FORWARD.copy()
+    behind[2, 3] = 2.0  # two metres
+    points = np.random.default_rng(0).uniform([3, -2, -1], [20, 2, 1], (500, 3)).astype(np.float32)
+    lost = np.array([[0, 0, 0], [0, -0.0, 0]] * 100, np.float32)
+    alone = project_cloud(points, behind, CAMERA)
+    assert 0 < len(alone) < 500
+    both = project_cloud(np.concatenate([points, lost]), behind, CAMERA)
+    for name in ("point_index", "pixels", "depth"):
+        np.testing.assert_array_equal(getattr(both, name), getattr(alone, name))
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_empty_and_single_point_clouds(count: int) -> None:
     projection = project_cloud(np.full((count, 3), 5.0, np.float32) * [1, 0, 0], FORWARD, CAMERA)
