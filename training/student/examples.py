@@ -96,7 +96,7 @@ class Batch:
         features: (V, F) float32.
         tables: index tables over all V voxels; voxels of different scans are never neighbours.
         class_id: (V,) int64, 255 = no label.
-        weight: (V,) float32 trust in the label, 0 where there is none.
+        weight: (V,) float32 trust in the label, 0 where there is no label.
     """
 
     features: Tensor
@@ -155,16 +155,21 @@ def vote(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Label of each voxel: the class with the largest sum of confidences among its labelled points.
 
+    Where all of them have confidence 0, the class of most points.
+
     Returns:
         (V,) int64 class ids, 255 where no point has a label, and (V,) float32 the winner's share of the
         confidences times their mean (1 = all points agree with full confidence), 0 where there is no label.
     """
     labelled = (class_id != IGNORE_ID) & (point_to_voxel >= 0)
     row = point_to_voxel[labelled].astype(np.int64)
-    trust = confidence[labelled].astype(np.float64)
-    votes = np.bincount(row * num_classes + class_id[labelled], weights=trust, minlength=num_voxels * num_classes)
-    votes = votes.reshape(num_voxels, num_classes)
+    ballot, size = row * num_classes + class_id[labelled], num_voxels * num_classes
+    votes = np.bincount(ballot, confidence[labelled].astype(np.float64), size).reshape(num_voxels, num_classes)
     count = np.bincount(row, minlength=num_voxels)
     winner = votes.argmax(axis=1)
     weight = votes[np.arange(num_voxels), winner] / np.maximum(count, 1)
+    doubted = (count > 0) & (weight == 0)
+    if doubted.any():
+        points = np.bincount(ballot, minlength=size).reshape(num_voxels, num_classes)
+        winner[doubted] = points[doubted].argmax(axis=1)
     return np.where(count > 0, winner, IGNORE_ID), weight.astype(np.float32)

@@ -32,7 +32,8 @@ class LabelLossConfig:
         lovasz_voxels: at most so many random labelled voxels enter that term, 0 = all.
         rare_class_power: class weights are frequency ** -power, frequencies taken from the labels trained on;
             0 = all alike, 1 = the rarest as much as the most frequent.
-        trust: weigh each voxel by the confidence and agreement of its labels; otherwise all count the same.
+        trust: weigh each voxel by the confidence and agreement of its labels (0 teaches nothing); otherwise all count
+            the same.
     """
 
     lovasz: float = 1.0
@@ -121,9 +122,9 @@ class LabelObjective:
             zero = self.network.zero_loss()
             return zero, {"cross_entropy": zero, "lovasz": zero}
         logits = self.network(batch.features, batch.tables).float()
-        labelled = torch.nonzero((batch.class_id != IGNORE_ID) & (batch.weight > 0)).squeeze(1)
-        logits, target = logits.index_select(0, labelled), batch.class_id[labelled]
-        weight = batch.weight[labelled] if self.config.trust else torch.ones_like(batch.weight[labelled])
+        weight = batch.weight if self.config.trust else torch.ones_like(batch.weight)
+        labelled = torch.nonzero((batch.class_id != IGNORE_ID) & (weight > 0)).squeeze(1)
+        logits, target, weight = logits.index_select(0, labelled), batch.class_id[labelled], weight[labelled]
         entropy = weighted_cross_entropy(logits, target, weight, self._class_weight.to(logits.device))
         if self.config.lovasz_voxels and len(target) > self.config.lovasz_voxels:
             # Drawn on the CPU, so that a run on a GPU sees the same voxels.

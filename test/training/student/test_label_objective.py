@@ -93,6 +93,26 @@ def write_points(path: Path, points) -> Path:
     return path
 
 
+def test_confidences_of_zero_count_unless_labels_are_weighed(tmp_path):
+    """Masks of others may have scores of 0. Two of three points of every voxel are of class 2."""
+    path = write_points(
+        tmp_path / "doubted.npz", np.repeat(np.random.default_rng(0).uniform(-9, 9, (40, 3)), 3, axis=0)
+    )
+    scan = LabelledScan.load(path, with_color=False)
+    labels, zeros = np.tile(np.uint8([2, 1, 2]), 40), np.zeros(120, np.float32)
+    replace(scan, class_id=labels, confidence=zeros).save(path)
+    unchanged = AugmentationConfig(False, False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    scans = replace(labelled_scans([path]), augmentation=unchanged)
+    batch = scans.make_batch([0], 2, np.random.default_rng(0))
+    assert set(batch.class_id.tolist()) == {2}
+    objective = make_objective(scans)
+    assert objective.loss(batch)[0].item() == 0
+    alike = LabelObjective(objective.network, LabelLossConfig(trust=False), np.ones(3, np.float32))
+    logits = objective.network(batch.features, batch.tables)
+    expected = torch.nn.functional.cross_entropy(logits, torch.full((len(logits),), 2))
+    torch.testing.assert_close(alike.loss(batch)[1]["cross_entropy"], expected)
+
+
 @pytest.mark.parametrize(
     "points", [[], [[1, 1, 1]], [[1, 1, 1], [1.6, 1, 1]]], ids=["none", "one", "one at the coarsest"]
 )

@@ -277,6 +277,21 @@ def test_votes_follow_confidence():
     np.testing.assert_allclose(weight, [0.3, 0, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_votes_equal_a_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+    class_id = np.where(rng.random(60) < 0.3, 255, rng.integers(0, 4, 60)).astype(np.uint8)
+    confidence = (rng.integers(0, 3, 60) / 2).astype(np.float32)
+    voxel = rng.integers(-1, 30, 60).astype(np.int32)
+    label, weight = vote(class_id, confidence, voxel, 30, 4)
+    for v in range(30):
+        own = (voxel == v) & (class_id != 255)
+        sums = [(float(confidence[own & (class_id == c)].sum()), np.sum(own & (class_id == c))) for c in range(4)]
+        best = max(range(4), key=lambda c: (sums[c][0], sums[c][1] if not any(s for s, _ in sums) else 0, -c))
+        assert label[v] == (best if own.any() else 255)
+        assert weight[v] == pytest.approx(sums[best][0] / own.sum() if own.any() else 0)
+
+
 def test_augmentation_keeps_labels_on_their_points():
     scan = replace(make_scan(3), intensity=np.arange(1, 801, dtype=np.float32))  # tells the points apart
     config = AugmentationConfig(height=0.0, tilt=0.0, scale=0.0, drop_intensity=0.0, intensity_gamma=0.0)
