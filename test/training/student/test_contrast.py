@@ -32,6 +32,12 @@ def test_superpoints_are_means_over_their_pairs():
     torch.testing.assert_close(pooled, torch.tensor([[1 / 3, 2 / 3], [0.0, 0.0], [-1.0, 0.0]]))
 
 
+def test_gradients_of_superpoints_are_those_of_differences():
+    voxels = unit_rows(4, 3, 0).double().requires_grad_()
+    pair_voxel, pair_segment = torch.tensor([0, 1, 1, 3, 0]), torch.tensor([0, 0, 0, 2, 2])
+    assert torch.autograd.gradcheck(lambda x: pool_superpoints(x, pair_voxel, pair_segment, 4), (voxels,))
+
+
 def test_image_contrast_by_hand():
     """Two superpoints; similarities 1 and 0 to their own and the other's segment, and 0.6 and 0.8."""
     points, images = torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.eye(2)
@@ -64,6 +70,47 @@ def test_the_released_text_loss_is_least_at_its_label():
     entropy = -(0.7 * math.log(0.7) + 0.3 * math.log(0.3))
     assert float(text_contrast_released(points, texts, label, tau)) == pytest.approx(entropy, rel=1e-4)
     assert float(text_contrast_released(texts[:1], texts, label, tau)) > entropy
+
+
+def released_by_loops(points, texts, text_id, group, tau, own):
+    total = 0.0
+    for point, y in zip(points, text_id.tolist(), strict=True):
+        target = [
+            own * (j == y) + (1 - own) * max(float(texts[y] @ texts[j]), 0) * bool(group[j] == group[y])
+            for j in range(len(texts))
+        ]
+        logits = [float(text @ point) / tau for text in texts]
+        normalizer = math.log(sum(map(math.exp, logits)))
+        total -= sum(t / sum(target) * (value - normalizer) for t, value in zip(target, logits, strict=True))
+    return total / len(points)
+
+
+def image_by_loops(points, images, tau, anchor):
+    total = 0.0
+    for i in range(len(points)):
+        asked = images @ points[i] if anchor == "point" else points @ images[i]
+        others = asked.tolist()
+        total -= math.log(math.exp(others[i] / tau) / sum(math.exp(value / tau) for value in others))
+    return total / len(points)
+
+
+@pytest.mark.parametrize("text_loss", ["released", "printed"])
+@pytest.mark.parametrize(("anchor", "normalized"), [("point", False), ("image", True)])
+@pytest.mark.parametrize("count", [1, 9])
+def test_the_loss_equals_plain_loops_with_its_gradient(text_loss, anchor, normalized, count):
+    texts, group = unit_rows(6, 5, 1).double(), torch.tensor([0, 0, 0, 1, 1, 2])
+    points, images = 0.7 * unit_rows(count, 5, 2).double(), 3 * unit_rows(count, 5, 3).double()
+    text_id = torch.tensor([0, 0, 1, 2, 3, 3, 5, 4, 1])[:count]
+    config = ContrastConfig(0.3, 0.4, 0.6, anchor, text_loss, 0.2, normalized)
+    loss = ContrastLoss(config, texts, group)
+    used = normalize(points, dim=1) if normalized else points
+    expected = 0.4 * image_by_loops(used, normalize(images, dim=1), 0.3, anchor)
+    if text_loss == "released":
+        expected += 0.6 * released_by_loops(used, texts, text_id, group, 0.3, 0.2)
+    else:
+        expected += 0.6 * printed_by_loops(used, texts, text_id, group, 0.3)
+    assert float(loss(points, images, text_id)[0]) == pytest.approx(float(expected), rel=1e-9)
+    assert torch.autograd.gradcheck(lambda x: loss(x, images, text_id)[0], (points.requires_grad_(),))
 
 
 def printed_by_loops(points, texts, text_id, group, tau):
