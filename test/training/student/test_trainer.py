@@ -18,7 +18,7 @@ from training.student.checkpoint import CHECKPOINT, load_checkpoint, save_checkp
 from training.student.divergence import DivergenceError
 from training.student.examples import LabelledScan, make_batch, vote
 from training.student.label_objective import LabelledScans, LabelLossConfig, LabelObjective
-from training.student.minkunet import NETWORKS, MinkUNet
+from training.student.minkunet import NETWORKS, MinkUNet, NetworkConfig
 from training.student.optimization import OptimizerConfig
 from training.student.process_group import ProcessGroup
 from training.student.trainer import Trainer, TrainerConfig
@@ -51,13 +51,21 @@ def data(tmp_path):
     return labelled_scans(files)
 
 
+@pytest.fixture
+def few_points(data):
+    """The same, so small that a step takes no time."""
+    for i, path in enumerate(data.files):
+        make_scan(i, 60).save(path)
+    return data
+
+
 def labelled_scans(files):
     return LabelledScans(files, GRID, FEATURES, 2, with_color=False, augmentation=AugmentationConfig())
 
 
-def make_trainer(config, data, out, group=None, num_classes=2):
+def make_trainer(config, data, out, group=None, num_classes=2, shape=NETWORKS["small"]):
     torch.manual_seed(config.seed)
-    network = MinkUNet(NETWORKS["small"], len(FEATURES), num_classes)
+    network = MinkUNet(shape, len(FEATURES), num_classes)
     objective = LabelObjective(network, LabelLossConfig(), data.class_weights(0.35))
     return Trainer(config, objective, data, out, group)
 
@@ -152,6 +160,69 @@ def test_gradients_of_passes_are_averaged(data, tmp_path):
     assert_same(
         make_trainer(one, same, tmp_path / "one").run(), make_trainer(four, same, tmp_path / "four").run(), 1e-6
     )
+
+
+TINY = NetworkConfig(8, (12,), (8,), (1,), (1,))
+
+
+def test_steps_are_those_of_a_plain_loop(few_points, tmp_path):
+    """AFOV's optimiser, two passes a step; 3 epochs of 6 scans in batches of 4 end within the fifth step."""
+    sgd = OptimizerConfig("sgd", 0.1, 0.3, "cosine_per_epoch", 0.0, 1e-3, True, 0.9, 0.1, 0.0)
+    config = replace(SHARED, steps=0, epochs=3, average=0.0, optimizer=sgd)
+    trained = make_trainer(config, few_points, tmp_path / "run", shape=TINY).run()
+    objective = make_trainer(config, few_points, tmp_path / "plain", shape=TINY).objective
+    network = objective.network.train()
+    order = np.concatenate([np.random.default_rng([0, 7, epoch]).permutation(6) for epoch in range(4)])
+    norms = [value for value in network.buffers() if value.dtype.is_floating_point]
+    momentum: dict[str, torch.Tensor] = {}
+    for step, epoch in enumerate((0, 0, 1, 2, 2)):
+        before, seen = [value.clone() for value in norms], []
+        network.zero_grad()
+        for number in range(2):
+            for value, old in zip(norms, before, strict=True):
+                value.copy_(old)
+            chosen = order[4 * step + 2 * number :][:2]
+            batch = few_points.make_batch(chosen, 2, np.random.default_rng([0, step, number]))
+            (objective.loss(batch)[0] / 2).backward()
+            seen.append([value.clone() for value in norms])
+        for value, first, second in zip(norms, *seen, strict=True):
+            value.copy_((first + second) / 2)
+        for name, value in network.named_parameters():
+            gradient = value.grad + 1e-3 * value.detach()
+            momentum[name] = 0.9 * momentum[name] + 0.9 * gradient if step else gradient  # 1 - dampening
+            rate = (0.3 if name.startswith("head.") else 0.1) * (1 + np.cos(np.pi * epoch * 1.5 / 5)) / 2
+            value.data -= rate * momentum[name]
+    assert_same(network, trained, 1e-5)
+
+
+def test_loss_scaling_continues_exactly(few_points, tmp_path):
+    """A scale that overflows shrinks and leaves steps out; the checkpoint knows where it was."""
+    config = replace(SHARED, steps=6, checkpoint_every=1, precision="fp16")
+
+    def make(out):
+        trainer = make_trainer(config, few_points, tmp_path / out, shape=TINY)
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=2)
+        return trainer
+
+    whole = make("whole")
+    whole.run()
+    assert whole.scaler.get_scale() < 2.0**40
+
+    class KilledError(Exception):
+        pass
+
+    for last in range(2, 7):  # resumed once per step
+
+        def kill(step, _steps, _losses, last=last):
+            if step == last:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            make("cut").run(kill)
+    resumed = make("cut")
+    resumed.run()
+    assert_same(whole.network, resumed.network)
+    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
 
 
 def test_passes_must_fit_the_processes(data, tmp_path):
