@@ -184,6 +184,46 @@ def test_pairs_equal_a_plain_loop(seed: int) -> None:
     np.testing.assert_array_equal(pairs.features, [found[name].features[segment] for name, segment in order])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_equal_a_plain_loop(seed: int) -> None:
+    """Points that no camera, one or two see, some of them twice or nowhere; sinks, void, equal confidences."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-12, 12, (800, 3)).astype(np.float32)
+    points[::50], points[1::70] = np.nan, points[2]
+    rig = sample(
+        camera("a"), camera("b", FORWARD @ np.diag([1.0, 1.0, -1.0, 1.0])), camera("c", BACKWARD), points=points
+    )
+    found = {}
+    for name in "abc":
+        ids = np.kron(rng.integers(0, 10, (6, 8)), np.ones((8, 8))).astype(np.uint16)
+        classes = np.where(rng.random(9) < 0.3, 255, rng.integers(0, 4, 9)).astype(np.uint8)
+        confidence = (rng.integers(0, 4, 9) / 4).astype(np.float32)
+        found[name] = TeacherSegments(ids, classes, confidence, np.zeros(9, np.int32))
+    best: list[tuple[float, int, tuple[str, int]] | None] = [None] * len(points)
+    for image in rig.images:
+        of_image = found[image.name]
+        for index in np.flatnonzero(np.isfinite(points).all(axis=1)):
+            x, y, z = (image.camera_from_lidar @ [*points[index].astype(float), 1])[:3]
+            if z < 2.5:
+                continue
+            row, column = round(50 * y / z + 24), round(50 * x / z + 32)
+            if not (0 <= row < H and 0 <= column < W):
+                continue
+            segment = int(of_image.segment_id[row, column]) - 1
+            if segment < 0 or of_image.class_id[segment] == 255:
+                continue
+            own = (float(of_image.confidence[segment]), int(of_image.class_id[segment]), (image.name, segment))
+            before = best[index]
+            if before is None or own[0] > before[0]:
+                best[index] = own
+    labels = lift_segments(rig, found, occlusion=None, min_depth=2.5)
+    assert labels.class_id.tolist() == [255 if b is None else b[1] for b in best]
+    assert labels.confidence.tolist() == [0 if b is None else b[0] for b in best]
+    order = sorted({b[2] for b in best if b is not None})
+    assert len(order) > 10
+    assert labels.superpoint_id.tolist() == [-1 if b is None else order.index(b[2]) for b in best]
+
+
 def test_both_at_once_are_the_same() -> None:
     both = sample(camera("front"), camera("back", BACKWARD))
     found = {"front": featured([3, 255], [4, 6]), "back": featured([3, 7], [4, 5])}
