@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from ov_seg_ros.core.pyramid import Pyramid, build_pyramid
-from training.student.minkunet import NETWORKS, MinkUNet
+from training.student.minkunet import NETWORKS, MinkUNet, NetworkConfig
 from training.student.sparse_layers import DownConv, SubmanifoldConv, Tables, UpConv
 
 SIZE = 16
@@ -75,6 +75,63 @@ def test_up_equals_dense_transpose_on_active_sites(pyramid):
     dense = functional.conv_transpose3d(volume, kernel, stride=2)
     out = layer(features, Tables.from_pyramid(pyramid).strides[0])
     torch.testing.assert_close(out, gather_dense(dense, pyramid.levels[0].coords))
+
+
+class DenseUNet:
+    """MinkUNet (Choy et al., CVPR 2019) in training mode by dense convolutions, read at the active voxels."""
+
+    def __init__(self, pyramid: Pyramid) -> None:
+        self.coords = [level.coords for level in pyramid.levels]
+
+    def submanifold(self, rows, layer, level):
+        volume = scatter_dense(rows, self.coords[level], SIZE >> level)
+        dense = functional.conv3d(volume, dense_kernel(layer.conv.weight, 3), padding=1)
+        return self.norm(gather_dense(dense, self.coords[level]), layer.norm)
+
+    def down(self, rows, layer, level):
+        volume = scatter_dense(rows, self.coords[level], SIZE >> level)
+        dense = functional.conv3d(volume, dense_kernel(layer.conv.weight, 2), stride=2)
+        return self.norm(gather_dense(dense, self.coords[level + 1]), layer.norm)
+
+    def up(self, rows, layer, level):
+        volume = scatter_dense(rows, self.coords[level + 1], SIZE >> (level + 1))
+        kernel = dense_kernel(layer.conv.weight, 2).transpose(0, 1)
+        return self.norm(
+            gather_dense(functional.conv_transpose3d(volume, kernel, stride=2), self.coords[level]), layer.norm
+        )
+
+    def norm(self, rows, norm):
+        spread = torch.sqrt(rows.var(dim=0, unbiased=False) + norm.eps)
+        return (rows - rows.mean(dim=0)) / spread * norm.weight + norm.bias
+
+    def block(self, rows, block, level):
+        straight = rows
+        if block.shortcut is not None:
+            straight = self.norm(rows @ block.shortcut[0].weight.T, block.shortcut[1])
+        inner = self.submanifold(rows, block.first, level).relu()
+        return (self.submanifold(inner, block.second, level) + straight).relu()
+
+    def __call__(self, network, rows):
+        """One stride each way and back with the skips of every level."""
+        fine = self.submanifold(rows, network.stem, 0).relu()
+        middle = self.down(fine, network.down[0], 0).relu()
+        for block in network.encoder[0]:
+            middle = self.block(middle, block, 1)
+        rows = self.down(middle, network.down[1], 1).relu()
+        for block in network.encoder[1]:
+            rows = self.block(rows, block, 2)
+        for i, skip in enumerate((middle, fine)):
+            rows = torch.cat([self.up(rows, network.up[i], 1 - i).relu(), skip], dim=1)
+            for block in network.decoder[i]:
+                rows = self.block(rows, block, 1 - i)
+        return rows @ network.head.weight.T + network.head.bias
+
+
+def test_the_network_equals_dense_convolutions():
+    pyramid = random_pyramid(300)
+    network = double(MinkUNet(NetworkConfig(4, (5, 6), (5, 4), (1, 2), (1, 2)), 3, 4)).train()
+    rows = torch.randn(len(pyramid.levels[0]), 3, dtype=torch.float64)
+    torch.testing.assert_close(network(rows, Tables.from_pyramid(pyramid)), DenseUNet(pyramid)(network, rows))
 
 
 def test_gradients_are_those_of_finite_differences():
