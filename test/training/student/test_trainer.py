@@ -284,10 +284,10 @@ def test_a_training_that_diverges_fails_and_keeps_its_last_checkpoint(data, tmp_
     assert log_of(tmp_path / "run")[-1] == ("3", "nan")
 
 
-def test_weights_that_are_no_numbers_are_neither_saved_nor_continued(data, tmp_path):
+def test_weights_that_are_no_numbers_are_neither_saved_nor_continued(few_points, tmp_path):
     """The loss of a step is that of the weights before it."""
     config = replace(CONFIG, steps=4, checkpoint_every=2, precision="fp16")
-    trainer = make_trainer(config, data, tmp_path / "run")
+    trainer = make_trainer(config, few_points, tmp_path / "run", shape=TINY)
 
     def spoil(step, _steps, _losses):
         if step == 4:
@@ -302,7 +302,7 @@ def test_weights_that_are_no_numbers_are_neither_saved_nor_continued(data, tmp_p
     state["average"]["head.bias"][0] = np.nan
     save_checkpoint(path, state)
     with pytest.raises(DivergenceError, match="at step 2 its weights are NaN or infinite"):
-        make_trainer(config, data, tmp_path / "run").run()
+        make_trainer(config, few_points, tmp_path / "run", shape=TINY).run()
 
 
 def test_another_config_does_not_continue_a_run(data, tmp_path):
