@@ -13,10 +13,13 @@ import pytest
 import small_drive
 from tiny_model import write_tiny_model
 
+from ov_seg_ros.bags.build_messages import cloud_message
 from ov_seg_ros.bags.convert import convert_source
 from ov_seg_ros.bags.label_files import read_kitti_labels
 from ov_seg_ros.bags.labelled import LABEL_INFO_TOPIC, LABELS_TOPIC
+from ov_seg_ros.bags.layout import TRUTH_TOPIC
 from ov_seg_ros.bags.recording import Recording
+from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.cli import VERBS, main
 from ov_seg_ros.commands import options
 from ov_seg_ros.core.data_types import PointCloud, Sample
@@ -261,7 +264,7 @@ def test_scans_that_cannot_be_read_are_left_out_and_listed(model, tmp_path, caps
     output, errors = capsys.readouterr()
     assert output == f"2 scans labelled with tiny on CPUExecutionProvider, 2 left out: {out}\n"
     first, second = errors.splitlines()
-    place = "a scan could not be read and has no labels: /lidar/points at"
+    place = "a scan could not be read and was left out: /lidar/points at"
     assert first.startswith(f"{place} {small_drive.START_NS} ns: ")
     assert second.startswith(f"{place} {small_drive.START_NS + 2 * small_drive.STEP_NS} ns: ")
     with Recording.open(drive) as before, Recording.open(out) as after:
@@ -291,6 +294,24 @@ def test_scans_that_cannot_be_read_are_dropped_in_the_report(model, tmp_path, ca
     output, errors = capsys.readouterr()
     assert "2 of 4 labelled, 2 dropped, 0 lost on the way" in output
     assert errors.splitlines() == report["notes"]
+
+
+def test_ground_truth_that_does_not_fit_is_left_out_of_the_report(drive, model, tmp_path, capsys):
+    odd = tmp_path / "odd"
+    with Recording.open(drive) as recording, RecordingWriter(odd) as writer:
+        for message in recording.iter_messages():
+            if message.topic != TRUTH_TOPIC or message.stamp_ns != small_drive.START_NS:
+                writer.copy(message)
+            else:
+                short = {name: np.zeros(5, np.uint8) for name in ("x", "y", "z", "class_id")}
+                writer.write(TRUTH_TOPIC, cloud_message(short, message.stamp_ns, "lidar"), message.received_ns)
+    assert ov_seg("evaluate", odd, "--model", model, "--json", tmp_path / "r.json") == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["scans_labelled"], report["scans_dropped"]) == (3, 0)
+    assert report["iou"] == pytest.approx(small_drive.IOU)
+    (note,) = report["notes"]
+    assert note.startswith(f"ground truth was left out: {TRUTH_TOPIC} at {small_drive.START_NS} ns has 5 points")
+    assert capsys.readouterr().err == f"{note}\n"
 
 
 def test_a_recording_without_a_scan_that_can_be_read_is_an_error_and_leaves_nothing(model, tmp_path, capsys):

@@ -62,19 +62,19 @@ def truth_class_names(recording: Recording) -> tuple[str, ...] | None:
     return tuple(names[class_id] for class_id in range(len(names)))
 
 
-def iter_labelled(recording: Recording, options: SampleStreamOptions) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
+def iter_labelled(recording: Recording, stream: SampleStream) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
     """Streams the labelled scans of a recording, each with its (N,) uint8 labels; the others are passed over.
 
     Args:
         recording: a labelled one.
-        options: what to read beside the labels.
+        stream: of its scans; says afterwards what was left out.
 
     Raises:
         InputError: labels do not belong to the scans, or the recording cannot be read.
     """
     labels = recording.iter_messages([LABELS_TOPIC] if LABELS_TOPIC in recording.topics else [])
     pending = next(labels, None)
-    for sample in SampleStream(recording, options).readable():
+    for sample in stream.readable():
         if pending is not None and pending.stamp_ns == sample.cloud.stamp_ns:
             yield sample, read_class_id(pending, len(sample.cloud))
             pending = next(labels, None)

@@ -16,7 +16,7 @@ from ov_seg_ros.bags.extrinsics import Extrinsics, TreeExtrinsics, Viewpoint
 from ov_seg_ros.bags.layout import TRUTH_TOPIC as TRUTH_TOPIC
 from ov_seg_ros.bags.messages import RecordedMessage
 from ov_seg_ros.bags.recording import Recording
-from ov_seg_ros.bags.unreadable_scans import UnreadableScan
+from ov_seg_ros.bags.unreadable_scans import UnreadableScan, on_one_line
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
@@ -56,8 +56,9 @@ class SampleStreamOptions:
 class SampleStream:
     """Iterates the samples of a recording once, in the order of its scans.
 
-    Every scan comes out: as ``outcomes``, where one that cannot be read stands for itself, or as ``samples``, where it
-    is an error. An image that is missing, too far in time, undecodable or without a transform is left out and counted.
+    Every scan comes out: as ``outcomes``, where one that cannot be read stands for itself and ground truth that does
+    not fit is left out, or as ``samples``, where both are errors. An image that is missing, too far in time,
+    undecodable or without a transform is left out and counted.
     Memory holds about a second of undecoded messages.
 
     Attributes:
@@ -67,6 +68,7 @@ class SampleStream:
         counters: per camera name, how many scans were "paired", "too_far", "stale", "missing" (the words of
             ``core.matching``), "no_transform" or "undecodable".
         unreadable: the scans that ``outcomes`` could not read so far.
+        unfit_truth: why ``outcomes`` left out ground truth so far, one line for each scan.
     """
 
     def __init__(self, recording: Recording, options: SampleStreamOptions = SampleStreamOptions()) -> None:
@@ -91,6 +93,7 @@ class SampleStream:
         self._truth = options.truth_topic if options.truth_topic in recording.topics else None
         self.counters: dict[str, Counter[str]] = {camera.name: Counter() for camera in self.cameras}
         self.unreadable: list[UnreadableScan] = []
+        self.unfit_truth: list[str] = []
 
     def __iter__(self) -> Iterator[Sample]:
         return self.samples()
@@ -102,10 +105,12 @@ class SampleStream:
             start_ns: begin with the first scan received then or later.
 
         Raises:
-            InputError: a cloud is malformed, or the recording cannot be read to its end.
+            InputError: a cloud is malformed, ground truth does not fit its scan, or the recording cannot be read to
+                its end.
         """
         for match, truth in self._matched(start_ns):
-            yield self._build(_decode_cloud(match.scan), match, truth)
+            cloud = _decode_cloud(match.scan)
+            yield self._build(match, cloud, None if truth is None else read_class_id(truth, len(cloud)))
 
     def outcomes(self, start_ns: int = 0) -> Iterator[Sample | UnreadableScan]:
         """Streams one outcome per scan, in order; one that cannot be read is noted in ``unreadable`` as well.
@@ -114,17 +119,16 @@ class SampleStream:
             start_ns: begin with the first scan received then or later.
 
         Raises:
-            InputError: ground truth does not fit its scan, or the recording cannot be read to its end.
+            InputError: the recording cannot be read to its end.
         """
         for match, truth in self._matched(start_ns):
             try:
                 cloud = _decode_cloud(match.scan)
             except InputError as error:
-                reason = " ".join(str(error).split())
-                self.unreadable.append(UnreadableScan(self.lidar_topic, match.stamp_ns, reason))
+                self.unreadable.append(UnreadableScan(self.lidar_topic, match.stamp_ns, on_one_line(error)))
                 yield self.unreadable[-1]
             else:
-                yield self._build(cloud, match, truth)
+                yield self._build(match, cloud, self._fitting_truth(truth, len(cloud)))
 
     def readable(self, start_ns: int = 0) -> Iterator[Sample]:
         """The ``outcomes`` that are samples."""
@@ -155,14 +159,23 @@ class SampleStream:
         queue.finish(matcher.pop_ready(now_ns + LONGEST_WAIT_NS))
         yield from queue.pop(now_ns)
 
-    def _build(self, cloud: PointCloud, match: Match[RecordedMessage], truth: RecordedMessage | None) -> Sample:
+    def _fitting_truth(self, truth: RecordedMessage | None, point_count: int) -> NDArray[np.uint8] | None:
+        if truth is None:
+            return None
+        try:
+            return read_class_id(truth, point_count)
+        except InputError as error:
+            self.unfit_truth.append(on_one_line(error))
+            return None
+
+    def _build(self, match: Match[RecordedMessage], cloud: PointCloud, class_id: NDArray[np.uint8] | None) -> Sample:
         lidar = Viewpoint("", cloud.frame_id, cloud.stamp_ns)
         images = (self._build_image(camera, match, lidar) for camera in self.cameras)
         return Sample(
             key=f"{self._recording.name}/{cloud.stamp_ns}",
             cloud=cloud,
             images=tuple(image for image in images if image is not None),
-            class_id=None if truth is None else read_class_id(truth, len(cloud)),
+            class_id=class_id,
             world_from_lidar=self._extrinsics.world_from_lidar(lidar),
         )
 
@@ -225,7 +238,7 @@ class _InOrder:
         self._waiting.append(scan)
 
     def add_truth(self, truth: RecordedMessage) -> None:
-        self._truth[truth.stamp_ns] = truth
+        self._truth[truth.stamp_or_received_ns] = truth
 
     def finish(self, matches: Sequence[Match[RecordedMessage]]) -> None:
         self._matches.update({id(match.scan): match for match in matches})

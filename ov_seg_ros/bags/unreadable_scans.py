@@ -1,4 +1,4 @@
-"""Scans of a recording that cannot be read: left out, counted, and listed at the end of a run."""
+"""Scans that cannot be read: left out, counted, and listed at the end of a run."""
 
 from __future__ import annotations
 
@@ -13,22 +13,28 @@ LISTED = 20
 """Scans that are listed one by one; of more, the number is said."""
 
 
+def on_one_line(error: Exception) -> str:
+    """What an error says."""
+    return " ".join(str(error).split())
+
+
 @dataclass(frozen=True)
 class UnreadableScan:
     """A scan that was left out.
 
     Attributes:
-        topic: where it lies.
-        stamp_ns: of the scan; its reception where it is cut off before its stamp.
+        place: where it lies: a topic, or a sample of a source.
+        stamp_ns: of the scan; its reception where it is cut off before its stamp, None where neither is known.
         reason: what is wrong with it, on one line.
     """
 
-    topic: str
-    stamp_ns: int
+    place: str
+    stamp_ns: int | None
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.topic} at {self.stamp_ns} ns: {self.reason}"
+        when = "" if self.stamp_ns is None else f" at {self.stamp_ns} ns"
+        return f"{self.place}{when}: {self.reason}"
 
 
 def require_readable(outcomes: Iterator[Sample | UnreadableScan], place: str) -> Iterator[Sample | UnreadableScan]:
@@ -55,8 +61,16 @@ def require_readable(outcomes: Iterator[Sample | UnreadableScan], place: str) ->
     )
 
 
-def list_unreadable(scans: Sequence[UnreadableScan]) -> Iterator[str]:
-    """One line for each, at most ``LISTED``, and one for the rest."""
-    yield from (f"a scan could not be read and has no labels: {scan}" for scan in scans[:LISTED])
+def list_unreadable(scans: Sequence[UnreadableScan], unfit_truth: Sequence[str] = ()) -> Iterator[str]:
+    """What a run left out, one line for each, at most ``LISTED`` of a kind, and one for the rest.
+
+    Args:
+        scans: that could not be read.
+        unfit_truth: of ``SampleStream.unfit_truth``.
+    """
+    yield from (f"a scan could not be read and was left out: {scan}" for scan in scans[:LISTED])
     if len(scans) > LISTED:
-        yield f"{len(scans) - LISTED} more scans could not be read and have no labels"
+        yield f"{len(scans) - LISTED} more scans could not be read and were left out"
+    yield from (f"ground truth was left out: {reason}" for reason in unfit_truth[:LISTED])
+    if len(unfit_truth) > LISTED:
+        yield f"the ground truth of {len(unfit_truth) - LISTED} more scans was left out"

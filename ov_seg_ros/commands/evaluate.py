@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
             builder.add(sample, segmented.class_id, segmented.stage_ms["total"], stage_ms)
         if not reads_images and (args.html or args.overview) and builder.showcase_stamp_ns is not None:
             builder.show(find_sample(recording, options, builder.showcase_stamp_ns))
+        left_out = tuple(list_unreadable(stream.unreadable, stream.unfit_truth))
         facts = RunFacts(
             scans_in=count,
             scans_dropped=len(stream.unreadable),
@@ -75,12 +76,12 @@ def run(args: argparse.Namespace) -> None:
             model=identify(segmenter.description, segmenter.sha256),
             provenance=describe_run(args.bag),
             measured=MEASURED,
-            notes=(*_notes(args.refine, stream.skipped_cameras), *list_unreadable(stream.unreadable)),
+            notes=(*_notes(args.refine, stream.skipped_cameras), *left_out),
         )
     report = builder.report(facts)
     builder.write(report, args.json, args.html, args.overview)
     print("\n".join(headlines(report.to_dict())))
-    for line in list_unreadable(stream.unreadable):
+    for line in left_out:
         print(line, file=sys.stderr)
 
 

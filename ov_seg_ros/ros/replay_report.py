@@ -10,7 +10,8 @@ from ov_seg_ros.bags.cameras import CameraTopics
 from ov_seg_ros.bags.convert import TRUTH_TOPIC
 from ov_seg_ros.bags.labelled import find_sample, iter_labelled, truth_class_names
 from ov_seg_ros.bags.recording import Recording
-from ov_seg_ros.bags.sample_stream import SampleStreamOptions
+from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
+from ov_seg_ros.bags.unreadable_scans import list_unreadable
 from ov_seg_ros.core.errors import ModelError
 from ov_seg_ros.core.label_space import LabelSpace
 from ov_seg_ros.report.builder import ReportBuilder, RunFacts, report_paths
@@ -77,7 +78,8 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
         builder = ReportBuilder(run.label_space, len(run.stamps_ns), truth_class_names(recording))
         timings = _timings(run)
         quick = options if has_truth else replace(options, cameras=[])  # decoding all images takes long
-        for sample, class_id in iter_labelled(recording, quick):
+        stream = SampleStream(recording, quick)
+        for sample, class_id in iter_labelled(recording, stream):
             builder.add(sample, class_id, *timings.get(sample.cloud.stamp_ns, (None, None)))
         if not has_truth and builder.showcase_stamp_ns is not None:
             builder.show(find_sample(recording, options, builder.showcase_stamp_ns))
@@ -88,7 +90,7 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
         model=_identify(run, model),
         provenance=describe_run(run.bag, command),
         measured=MEASURED,
-        notes=(*run.notes, *_timing_notes(run)),
+        notes=(*run.notes, *_timing_notes(run), *list_unreadable((), stream.unfit_truth)),
     )
     report = builder.report(facts)
     builder.write(report, *report_paths(out))

@@ -194,12 +194,37 @@ def test_a_scan_that_cannot_be_read_stands_for_itself(damaged):
     assert [type(outcome).__name__ for outcome in outcomes] == ["Sample", *["UnreadableScan"] * 3, "Sample"]
     assert stream.unreadable == outcomes[1:4]
     stamps = [T0 + 100 * MS, T0 + 200 * MS, T0 + 301 * MS]  # of the last only its reception is known
-    assert [(scan.topic, scan.stamp_ns) for scan in stream.unreadable] == [("/lidar", stamp) for stamp in stamps]
+    assert [(scan.place, scan.stamp_ns) for scan in stream.unreadable] == [("/lidar", stamp) for stamp in stamps]
     assert "data has 77 bytes, expected 80" in stream.unreadable[0].reason
     assert "is no valid sensor_msgs/msg/PointCloud2" in stream.unreadable[1].reason
     first, last = outcomes[0], outcomes[4]
     assert (values([first, last]), first.class_id.tolist(), last.class_id.tolist()) == ([0, 4], [0] * 5, [4] * 5)
     assert [sample.cloud.stamp_ns for sample in stream.readable()] == [T0, T0 + 400 * MS]
+
+
+def test_ground_truth_of_another_length_than_its_scan_is_left_out(tmp_path, make):
+    with RecordingWriter(tmp_path / "bag") as writer:
+        for index, count in enumerate((5, 3, 5)):
+            stamp = T0 + index * 100 * MS
+            writer.write("/lidar", make.cloud(stamp), stamp)
+            truth = make.cloud(stamp, count, class_id=np.zeros(count, np.uint8))
+            writer.write("/ground_truth/points", truth, stamp)
+    options = SampleStreamOptions(truth_topic="/ground_truth/points")
+    stream = SampleStream(Recording.open(tmp_path / "bag"), options)
+    assert [sample.class_id is None for sample in stream.readable()] == [False, True, False]
+    (line,) = list_unreadable(stream.unreadable, stream.unfit_truth)
+    assert line.startswith(f"ground truth was left out: /ground_truth/points at {T0 + 100 * MS} ns has 3 points")
+    assert line.endswith("expected class_id for each of the 5 points of the scan with the same stamp")
+    with pytest.raises(InputError, match="has 3 points"):
+        list(stream.samples())
+
+
+def test_ground_truth_that_is_cut_off_before_its_stamp_belongs_to_no_scan(tmp_path, make):
+    with RecordingWriter(tmp_path / "bag") as writer:
+        writer.write("/lidar", make.cloud(T0), T0)
+        writer.write_raw("/ground_truth/points", POINT_CLOUD, bytes(8), T0 + MS)
+    samples, _ = run(Recording.open(tmp_path / "bag"), truth_topic="/ground_truth/points")
+    assert [sample.class_id for sample in samples] == [None]
 
 
 def test_who_asks_for_every_sample_is_told_of_one_that_cannot_be_read(damaged):
@@ -230,11 +255,16 @@ def test_work_on_nothing_ends_before_it_begins(damaged):
 
 
 def test_many_scans_that_cannot_be_read_are_counted():
-    scans = [UnreadableScan("/lidar", stamp, "cut off") for stamp in range(LISTED + 3)]
+    scans = [UnreadableScan(f"sample {number}", None, "cut off") for number in range(LISTED + 3)]
     lines = list(list_unreadable(scans))
-    assert lines[0] == "a scan could not be read and has no labels: /lidar at 0 ns: cut off"
-    assert lines[LISTED:] == ["3 more scans could not be read and have no labels"]
-    assert list(list_unreadable(scans[:LISTED]))[-1].endswith(f"/lidar at {LISTED - 1} ns: cut off")
+    assert lines[0] == "a scan could not be read and was left out: sample 0: cut off"
+    assert lines[LISTED:] == ["3 more scans could not be read and were left out"]
+    truth = list(list_unreadable((), ["too short"] * (LISTED + 2)))
+    assert truth[LISTED - 1 :] == [
+        "ground truth was left out: too short",
+        "the ground truth of 2 more scans was left out",
+    ]
+    assert list(list_unreadable(scans[:LISTED]))[-1].endswith(f"sample {LISTED - 1}: cut off")
 
 
 def test_an_image_of_another_size_than_its_camera_info_is_left_out(tmp_path, make):
