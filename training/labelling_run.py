@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ov_seg_ros.bags.unreadable_scans import are_bearable
 from ov_seg_ros.core.data_types import Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
 from training.atomic_files import check_free_space
@@ -31,8 +32,6 @@ from training.teachers.segment_store import SegmentStore
 STAGE = "label"
 FIRST_LOOK = 8
 """Samples after which the space on the disk is compared with what the rest will need."""
-
-NEVER_FEWER_THAN = 3
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,7 @@ class LabellingSettings:
 
     def allows(self, skipped: int, looked_at: int) -> bool:
         """Whether so many corrupt samples are still bearable."""
-        if self.max_skipped_share == 0:
-            return skipped == 0
-        return skipped < NEVER_FEWER_THAN or skipped <= self.max_skipped_share * max(looked_at, 100)
+        return are_bearable(skipped, looked_at, self.max_skipped_share)
 
 
 @dataclass(frozen=True)

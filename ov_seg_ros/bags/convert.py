@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from ov_seg_ros.bags.layout import (
     image_topic,
 )
 from ov_seg_ros.bags.sensor_rig import SensorRig
+from ov_seg_ros.bags.unreadable_scans import UnreadableScan, UnreadableScans, none_readable, on_one_line
 from ov_seg_ros.bags.writer import RecordingWriter
 from ov_seg_ros.core.data_types import CameraImage, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
@@ -65,6 +67,7 @@ def convert_source(
     storage: str = "mcap",
     progress: Progress | None = None,
     overwrite: bool = False,
+    unreadable: UnreadableScans | None = None,
 ) -> Path:
     """Writes a source as a recording.
 
@@ -75,14 +78,17 @@ def convert_source(
         source: what to write.
         out: a folder, or a file ending with .mcap or .db3.
         storage: "mcap" or "sqlite3".
-        progress: called with (samples written, samples in all).
+        progress: called with (samples done, samples in all).
         overwrite: whether a recording at ``out`` is replaced.
+        unreadable: gets the samples that are left out, because they cannot be read or what belongs to their points has
+            another length; None = the first of them is an error.
 
     Returns:
         ``out``.
 
     Raises:
-        InputError: the source is empty or cannot be read, or something lies at ``out``.
+        InputError: the source is empty or cannot be read, none or too few of its samples can, or something lies at
+            ``out``.
         ConfigError: the storage is not known.
     """
     if not len(source):
@@ -90,10 +96,35 @@ def convert_source(
     with RecordingWriter(out, storage, overwrite) as writer:
         conversion = _Conversion(writer, source)
         for index in range(len(source)):
-            conversion.write_sample(index)
+            try:
+                scan = conversion.read(index)
+            except InputError as error:
+                if unreadable is None:
+                    raise
+                place = f"sample {index} of {source.name}"
+                unreadable.leave_out(UnreadableScan(place, None, on_one_line(error)), index + 1)
+            else:
+                conversion.write(scan)
             if progress is not None:
                 progress(index + 1, len(source))
+        if unreadable is not None and len(unreadable.scans) == len(source):
+            raise InputError(none_readable(f"source {source.name}", unreadable.scans, "copy or record it again"))
     return Path(out)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """All of a sample that is written.
+
+    Attributes:
+        sample: itself.
+        fields: further columns of its cloud.
+        instance_id: (N,) uint16; zeros where the source knows none.
+    """
+
+    sample: Sample
+    fields: Mapping[str, NDArray[Any]]
+    instance_id: NDArray[np.uint16]
 
 
 class _Conversion:
@@ -109,16 +140,36 @@ class _Conversion:
         self._last_ns = 0
         self._pose_stamps: set[int] = set()
 
-    def write_sample(self, index: int) -> None:
+    def read(self, index: int) -> _Scan:
+        """Reads a sample, and makes sure that what it says about its points is said about all of them.
+
+        Raises:
+            InputError: it cannot be read, or some lengths differ.
+        """
+        try:
+            sample = self._source.load_sample(index)
+            fields = dict(self._load_scan_fields(index)) if self._load_scan_fields else {}
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise InputError(f"{place}{error.strerror or error}") from error
+        count = len(sample.cloud)
+        if sample.class_id is not None:
+            _check_length("ground truth", sample.class_id, count)
+        for name, values in fields.items():
+            _check_length(name, values, count)
+        instance_id = fields.pop("instance_id", np.zeros(count, np.uint16))
+        return _Scan(sample, fields, _as_uint16(instance_id, sample.key))
+
+    def write(self, scan: _Scan) -> None:
         """All messages of a sample, by their stamps."""
-        sample = self._source.load_sample(index)
+        sample = scan.sample
         self._check_stamp(sample)
         begin_ns = min([sample.cloud.stamp_ns, *(image.stamp_ns for image in sample.images)])
-        self._write_mounts(sample, begin_ns, is_first=index == 0)
+        self._write_mounts(sample, begin_ns)
         steps: list[tuple[int, Callable[[], None]]] = [
             (image.stamp_ns, partial(self._write_image, sample, image)) for image in sample.images
         ]
-        steps.append((sample.cloud.stamp_ns, partial(self._write_scan, sample, index)))
+        steps.append((sample.cloud.stamp_ns, partial(self._write_scan, scan)))
         for _, write in sorted(steps, key=lambda step: step[0]):
             write()
 
@@ -130,8 +181,9 @@ class _Conversion:
             )
         self._last_ns = sample.cloud.stamp_ns
 
-    def _write_mounts(self, sample: Sample, stamp_ns: int, is_first: bool) -> None:
+    def _write_mounts(self, sample: Sample, stamp_ns: int) -> None:
         """/tf_static, again in full when a camera appears for the first time: a late reader gets the last message."""
+        is_first = self._writer.message_count == 0
         new = [self._rig.add_camera(sample, image) for image in sample.images]
         if not is_first and not any(new):
             return
@@ -142,17 +194,14 @@ class _Conversion:
             message = encode_label_info(self._source.label_space, message_types(), stamp_ns, LIDAR_FRAME)
             self._writer.write(TRUTH_INFO_TOPIC, message, stamp_ns)
 
-    def _write_scan(self, sample: Sample, index: int) -> None:
-        cloud, writer = sample.cloud, self._writer
-        fields = self._load_scan_fields(index) if self._load_scan_fields else {}
+    def _write_scan(self, scan: _Scan) -> None:
+        sample, cloud, writer = scan.sample, scan.sample.cloud, self._writer
         x, y, z = cloud.points.T
-        columns = {"x": x, "y": y, "z": z, "intensity": cloud.intensity.astype(np.float32)}
-        columns |= {name: values for name, values in fields.items() if name != "instance_id"}
+        columns = {"x": x, "y": y, "z": z, "intensity": cloud.intensity.astype(np.float32), **scan.fields}
         self._write_pose(self._rig.odom_from_base(sample), cloud.stamp_ns, with_odometry=True)
         writer.write(LIDAR_TOPIC, cloud_message(columns, cloud.stamp_ns, LIDAR_FRAME), cloud.stamp_ns)
         if sample.class_id is not None:
-            truth = {"x": x, "y": y, "z": z, "class_id": sample.class_id}
-            truth["instance_id"] = _as_uint16(fields.get("instance_id", np.zeros(len(cloud), np.uint16)), sample.key)
+            truth = {"x": x, "y": y, "z": z, "class_id": sample.class_id, "instance_id": scan.instance_id}
             writer.write(TRUTH_TOPIC, cloud_message(truth, cloud.stamp_ns, LIDAR_FRAME), cloud.stamp_ns)
 
     def _write_image(self, sample: Sample, image: CameraImage) -> None:
@@ -173,6 +222,11 @@ class _Conversion:
             self._pose_stamps.add(stamp_ns)
         if with_odometry:
             self._writer.write(ODOMETRY_TOPIC, odometry_message(pose, stamp_ns, ODOM_FRAME, BASE_FRAME), stamp_ns)
+
+
+def _check_length(name: str, values: NDArray[Any], count: int) -> None:
+    if values.shape != (count,):
+        raise InputError(f"{count} points, but {name} of shape {values.shape}; both must be of one length")
 
 
 def _as_uint16(instance_id: NDArray[np.integer], key: str) -> NDArray[np.uint16]:

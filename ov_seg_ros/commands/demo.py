@@ -104,7 +104,7 @@ class Plan:
 def _make_drive(args: argparse.Namespace) -> Path:
     drive = args.out / "drive"
     source = f"synthetic:seed={args.seed},scans={args.scans}"
-    convert.run(argparse.Namespace(source=source, out=drive, storage="mcap", overwrite=True))
+    convert.run(argparse.Namespace(source=source, out=drive, storage="mcap", overwrite=True, max_unreadable=0.0))
     return Path(drive)
 
 

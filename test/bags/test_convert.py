@@ -1,5 +1,7 @@
 """A source made by hand, written as a recording and read back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -7,6 +9,7 @@ import yaml
 from ov_seg_ros.bags.convert import convert_source
 from ov_seg_ros.bags.recording import Recording
 from ov_seg_ros.bags.sample_stream import SampleStream, SampleStreamOptions
+from ov_seg_ros.bags.unreadable_scans import UnreadableScans
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import ConfigError, InputError
@@ -234,6 +237,67 @@ def test_refusals(tmp_path):
     ):
         with pytest.raises(error, match=message):
             convert_source(kind(), tmp_path / kind.__name__)
+
+
+class Damaged(HandMade):
+    """Some scans that cannot be read, one whose ground truth and one whose ring has another length."""
+
+    def __init__(self, count, broken=(), misfit=(), odd_ring=()):
+        self.count, self.broken, self.misfit, self.odd_ring = count, broken, misfit, odd_ring
+
+    def __len__(self):
+        return self.count
+
+    def load_sample(self, index):
+        if index in self.broken:
+            raise InputError(f"{index}.bin is\ncut off")
+        sample = super().load_sample(index)
+        return replace(sample, class_id=sample.class_id[:-1]) if index in self.misfit else sample
+
+    def load_scan_fields(self, index):
+        fields = super().load_scan_fields(index)
+        return fields | {"ring": fields["ring"][:-2]} if index in self.odd_ring else fields
+
+
+def test_scans_that_cannot_be_read_are_left_out(tmp_path):
+    source, left_out, steps = Damaged(12, broken=(0, 5), misfit=(1,), odd_ring=(3,)), UnreadableScans(0.2), []
+    convert_source(source, tmp_path / "out", progress=lambda *s: steps.append(s), unreadable=left_out)
+    stamps = [sample.cloud.stamp_ns for sample in read_back(tmp_path / "out")]
+    assert stamps == [T0 + index * 100_000_000 for index in range(12) if index not in (0, 1, 3, 5)]
+    assert [str(scan) for scan in left_out.scans] == [
+        "sample 0 of hand_made: 0.bin is cut off",
+        "sample 1 of hand_made: 51 points, but ground truth of shape (50,); both must be of one length",
+        "sample 3 of hand_made: 53 points, but ring of shape (51,); both must be of one length",
+        "sample 5 of hand_made: 5.bin is cut off",
+    ]
+    assert steps[-1] == (12, 12)
+    with Recording.open(tmp_path / "out") as recording:
+        assert recording.topics["/tf_static"].count == 1  # though the first scan is missing
+        assert recording.topics["/camera/front/camera_info"].count == 8  # nothing of those left out
+
+
+def test_a_file_that_the_system_refuses_costs_one_scan(tmp_path):
+    class Refused(HandMade):
+        def load_sample(self, index):
+            return super().load_sample(index) if index else open(tmp_path / "nothing")
+
+    left_out = UnreadableScans(0.5)
+    convert_source(Refused(), tmp_path / "out", unreadable=left_out)
+    assert [str(scan) for scan in left_out.scans] == [
+        f"sample 0 of hand_made: {tmp_path / 'nothing'}: No such file or directory"
+    ]
+
+
+def test_too_many_scans_that_cannot_be_read_end_a_conversion(tmp_path):
+    with pytest.raises(InputError, match=r"^0.bin is\ncut off$"):  # who does not ask to leave scans out
+        convert_source(Damaged(4, broken=(0,)), tmp_path / "strict")
+    few = r"^3 of 4 scans cannot be read, more than a share of 0.01 of them: copy .* One of them: sample 0 of"
+    with pytest.raises(InputError, match=few):
+        convert_source(Damaged(9, broken=(0, 2, 3)), tmp_path / "few", unreadable=UnreadableScans(0.01))
+    with pytest.raises(InputError, match=r"^source hand_made: none of the 2 scans can be read: sample 0 of hand_m"):
+        convert_source(Damaged(2, broken=(0, 1)), tmp_path / "none", unreadable=UnreadableScans(1.0))
+    with pytest.raises(ConfigError, match=r"must be in \[0, 1\], got 1.5"):
+        UnreadableScans(1.5)
 
 
 def test_an_interrupted_conversion_can_be_played(tmp_path):
