@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import ov_seg_ros
 from ov_seg_ros.core.errors import OvSegError
-from ov_seg_ros.core.interruption import Terminated, exit_code, orderly_end
+from ov_seg_ros.core.interruption import describe_end, exit_code, orderly_end
 
 VERBS = {
     "demo": "label a recording with the real ROS 2 node and write pictures and a report",
@@ -69,9 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as end:
         if args.debug:
             raise
-        how = f"ended by {end}" if isinstance(end, Terminated) else "interrupted"
         with suppress(OSError):  # after SIGHUP the terminal may be gone
-            print(f"ov-seg {args.verb}: {how}", file=sys.stderr)
+            print(f"ov-seg {args.verb}: {describe_end(end)}", file=sys.stderr)
         return exit_code(end)
 
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +40,7 @@ from training.stage_folder import StageFolder
 from training.teachers.simulated import TeacherErrorConfig
 from training.teachers.simulated_features import SimulatedFeatures
 from training.teachers.simulated_text_space import TextSpace
+from training.worker_pool import WorkerPool
 
 DICTIONARY = "nuscenes"
 SCORES = "scores.json"
@@ -183,7 +182,7 @@ def run_benchmark(benchmark: SyntheticBenchmark, progress: Progress) -> dict[str
     render_drives(
         benchmark.drives, [c for drives in sets.values() for c in drive_configs(drives)], benchmark.processes, progress
     )
-    with ProcessPoolExecutor(benchmark.processes, get_context("spawn")) as pool:
+    with WorkerPool(benchmark.processes) as pool:
         for done, _ in enumerate(pool.map(_prepare, [benchmark] * len(sets), sets.keys(), sets.values()), 1):
             progress("label and lift", done, len(sets))
         jobs = [(seed, arm) for seed in benchmark.seeds for arm in benchmark.arms]

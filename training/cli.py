@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ov_seg_ros.core.errors import OvSegError
+from ov_seg_ros.core.interruption import describe_end, exit_code, orderly_end
 from training.atomic_files import FULL_DISK
 from training.commands import benchmark, label, student, vocabulary
 from training.commands.chain import add_stages
@@ -15,10 +17,19 @@ USER_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit code."""
+    """Runs one verb.
+
+    Args:
+        arguments: without the program's name, None = those of the process.
+
+    Returns:
+        Exit code: 0, 2 for an error the user can mend (one line on stderr), 130 after Ctrl-C, 143 after SIGTERM, 129
+        after SIGHUP.
+    """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        with orderly_end():
+            options.run(options)
     except OvSegError as error:
         if options.debug:
             raise
@@ -29,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"training {options.verb}: {_system_error(error)}", file=sys.stderr)
         return USER_ERROR
+    except KeyboardInterrupt as end:
+        if options.debug:
+            raise
+        remedy = "what is done stays, run the same command again to go on"
+        with suppress(OSError):  # after SIGHUP the terminal may be gone
+            print(f"training {options.verb}: {describe_end(end)}; {remedy}", file=sys.stderr)
+        return exit_code(end)
     return 0
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from ov_seg_ros import __version__
 from training.progress import Progress
 from training.sources.synthetic import REVISION, DriveConfig, SyntheticDrive
 from training.sources.synthetic_folder import write_drive
+from training.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def render_drives(root: Path, configs: Sequence[DriveConfig], processes: int, pr
     todo.sort(key=lambda config: -config.num_scans)  # the longest first, so that no process ends alone with one
     done = len(configs) - len(todo)
     progress("drives", done, len(configs))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with WorkerPool(processes) as pool:
         for _ in pool.map(_render, todo, [drive_folder(root, c) for c in todo]):
             done += 1
             progress("drives", done, len(configs))

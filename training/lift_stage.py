@@ -11,10 +11,8 @@ run goes on where it stopped; a corrupt sample is skipped and listed in ``skippe
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +34,7 @@ from training.stage_folder import StageFolder
 from training.student.examples import LabelledScan
 from training.student.paired_scans import save_pairs
 from training.teachers.segment_store import SegmentStore
+from training.worker_pool import WorkerPool
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
@@ -174,8 +173,8 @@ def _lift_all(worker: _Worker, todo: Sequence[int], processes: int) -> Generator
     if processes == 1 or len(todo) < 2:
         yield from (worker.lift(index) for index in todo)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (worker.job,)) as pool:
-        yield from pool.map(_lift_in_worker, todo, chunksize=4)
+    with WorkerPool(processes, _begin, (worker.job,)) as pool:
+        yield from pool.map(_lift_in_worker, todo)
 
 
 _WORKER: list[_Worker] = []

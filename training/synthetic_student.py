@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,7 @@ from training.student.process_group import ProcessGroup
 from training.student.trainer import Trainer
 from training.synthetic_recipe import SyntheticRecipe
 from training.teachers.simulated import TeacherErrorConfig
+from training.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def make_drives(space: Workspace) -> None:
 def label(space: Workspace) -> None:
     """Teacher and lifting on the training drives, one process per drive."""
     configs = list(drive_configs(space.recipe.train_drives))
-    with ProcessPoolExecutor(space.processes) as pool:
+    with WorkerPool(space.processes) as pool:
         for done, _ in enumerate(pool.map(_label_one, [space.recipe] * len(configs), *_folders(space, configs)), 1):
             space.progress("labels", done, len(configs))
 

@@ -43,6 +43,27 @@ def orderly_end() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def unheard_by_children() -> Iterator[None]:
+    """Processes that are started within this block are deaf to Ctrl-C and to the end of their terminal.
+
+    A terminal tells all processes at once; with this, only the one that started the others hears it, and ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))  # which children inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def describe_end(end: KeyboardInterrupt) -> str:
+    """What ended the process, for the user: "interrupted" after Ctrl-C, "ended by SIGTERM"."""
+    return f"ended by {end}" if isinstance(end, Terminated) else "interrupted"
+
+
 def exit_code(end: KeyboardInterrupt) -> int:
     """What a shell reports for a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     return 128 + (end.signal_number if isinstance(end, Terminated) else signal.SIGINT)

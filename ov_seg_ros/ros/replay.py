@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ov_seg_ros.core.errors import ConfigError, InputError, MissingDependencyError, OvSegError
-from ov_seg_ros.core.interruption import Terminated, exit_code, orderly_end
+from ov_seg_ros.core.interruption import describe_end, exit_code, orderly_end
 from ov_seg_ros.core.output_paths import require_writable_folder
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.error("replay: %s", error)
         return 2
     except KeyboardInterrupt as end:
-        _log.error("replay: %s", f"ended by {end}" if isinstance(end, Terminated) else "interrupted")
+        _log.error("replay: %s", describe_end(end))
         return exit_code(end)
     return 0
 

@@ -30,7 +30,7 @@ from tiny_chain import (
 
 from ov_seg_ros.core.data_types import IGNORE_ID
 from ov_seg_ros.core.errors import InputError
-from training import lift_stage
+from training import worker_pool
 from training.labelling_run import label_source
 from training.lift_stage import _Worker, lifted_files
 from training.recipe import LiftSettings
@@ -234,7 +234,7 @@ def test_a_killed_run_goes_on_where_it_stopped(store, tmp_path):
 
 def test_shards_and_processes_make_the_same_files(store, tmp_path, monkeypatch):
     """Forked processes, which need not import torch again; a job must travel to spawned ones as well."""
-    monkeypatch.setattr(lift_stage, "get_context", lambda _: get_context("fork"))
+    monkeypatch.setattr(worker_pool, "get_context", lambda _: get_context("fork"))
     source = partial(TinySource, 10, frozenset({8}))
     lift(lift_job(tmp_path / "one", source, store))
     many = lift_job(tmp_path / "many", source, store)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ov_seg_ros.core.errors import ConfigError, ProcessError
+from ov_seg_ros.core.interruption import unheard_by_children
 from training.student.divergence import DivergenceError
 
 
@@ -67,12 +68,14 @@ class ProcessGroup:
         context = torch.multiprocessing.get_context("spawn")
         with tempfile.TemporaryDirectory() as folder:
             meeting = Path(folder) / "meeting"
-            ready = context.Semaphore(0)
+            with unheard_by_children():  # Python starts one of its own here, which looks after shared resources
+                ready = context.Semaphore(0)
             rest = (size, meeting, torch.get_num_threads(), ready, member)
             others = [context.Process(target=_run_member, args=(rank, *rest), daemon=True) for rank in range(1, size)]
             try:
-                for process in others:
-                    process.start()
+                with unheard_by_children():
+                    for process in others:
+                        process.start()
                 _await_start(others, ready)
                 yield _meet(0, size, meeting)
                 for process in others:

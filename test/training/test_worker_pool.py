@@ -1,0 +1,81 @@
+"""Processes that share work: they end with the one that started them, at once and without a word of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+SCRIPT = """
+import signal, sys, time
+from pathlib import Path
+from ov_seg_ros.core.interruption import exit_code, orderly_end
+from training.worker_pool import WorkerPool
+
+def work(folder, number):
+    (Path(folder) / str(number)).touch()
+    if number < 0:
+        raise ValueError
+    time.sleep(100)
+
+if __name__ == "__main__":
+    first, folder = int(sys.argv[1]), sys.argv[2]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever whoever runs the tests ignores
+    try:
+        with orderly_end(), WorkerPool(2) as pool:
+            list(pool.map(work, [folder] * 5, range(first, first + 5)))
+    except KeyboardInterrupt as end:
+        sys.exit(exit_code(end))
+    except ValueError:
+        sys.exit(7)
+"""
+
+
+def is_over(group: int) -> bool:
+    """Whether no process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_until(true, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def start(folder: Path, first: int) -> subprocess.Popen[str]:
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(first), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+
+@pytest.mark.parametrize(
+    ("end", "whole_group"), [(signal.SIGINT, True), (signal.SIGHUP, True), (signal.SIGTERM, False)]
+)
+def test_they_end_with_the_one_that_started_them(end, whole_group, tmp_path):
+    process = start(tmp_path, 0)
+    wait_until(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists())
+    begin = time.monotonic()
+    (os.killpg if whole_group else os.kill)(process.pid, end)
+    assert process.wait(30) == 128 + end
+    assert process.stderr.read() == ""
+    assert time.monotonic() - begin < 30  # of the 100 s that the work takes
+    wait_until(lambda: is_over(process.pid))
+
+
+def test_an_error_of_one_ends_the_others(tmp_path):
+    process = start(tmp_path, -1)
+    assert process.wait(60) == 7
+    wait_until(lambda: is_over(process.pid))
