@@ -56,11 +56,13 @@ def run_pretraining(chain: Chain, lifted: StageFolder) -> StageFolder:
     """TMP on the pairs of a lift stage; continues where it stopped.
 
     Raises:
-        InputError: the teacher has no features, or the folder was made with other settings.
+        InputError: the teacher has no features, there is nothing to learn from, or the folder was made with other
+            settings.
     """
     recipe = chain.recipe
     if not lifted_files(lifted.path)[1]:
         raise InputError(f"{lifted.path} holds no pairs: pre-training needs a teacher with features in a text space")
+    _paired_scans(chain, lifted.path).require_something_to_learn()
     stage = StageFolder.open(chain.folder("pretrain"), "pretrain", pretrain_settings(chain), {"lift": lifted.hash})
     trainer = run_together(chain, recipe.pretrain.trainer, partial(_pretrain_member, chain.quiet(), lifted.path))
     return stage.finish(trainer.step)
@@ -77,6 +79,7 @@ def run_learning(chain: Chain, job: LearningJob, inputs: dict[str, str]) -> tupl
     Raises:
         InputError: there is nothing to learn from, or the folder was made with other settings.
     """
+    _labelled_scans(chain, job).require_something_to_learn()
     settings = learn_settings(chain, job.settings)
     stage = StageFolder.open(job.out, job.stage, settings, inputs)
     trainer = run_together(chain, job.settings.trainer, partial(_learn_member, chain.quiet(), job))
@@ -117,10 +120,7 @@ def run_together(chain: Chain, config: TrainerConfig, member: Any) -> Trainer:
 def _pretrain_member(chain: Chain, lifted: Path, group: ProcessGroup, progress: Any = None) -> Trainer:
     """What each process of a pre-training does."""
     recipe, settings = chain.recipe, chain.recipe.pretrain
-    scans, pairs = lifted_files(lifted)
-    examples = PairedScans(
-        scans, pairs, recipe.grid.build(), recipe.point_features, settings.augmentation, settings.pairs
-    )
+    examples = _paired_scans(chain, lifted)
     texts = torch.from_numpy(_text_features(chain))
     loss = ContrastLoss(settings.contrast, texts, torch.from_numpy(chain.dictionary.text_group.astype(np.int64)))
     torch.manual_seed(settings.trainer.seed)
@@ -135,12 +135,9 @@ def _pretrain_member(chain: Chain, lifted: Path, group: ProcessGroup, progress: 
 def _learn_member(chain: Chain, job: LearningJob, group: ProcessGroup, progress: Any = None) -> Trainer:
     """What each process of a training from labels does."""
     recipe, settings = chain.recipe, job.settings
-    num_classes = len(recipe.load_label_space())
-    files, _ = lifted_files(job.scans)
-    grid, uses_color = recipe.grid.build(), recipe.uses_color
-    scans = LabelledScans(files, grid, recipe.point_features, num_classes, uses_color, settings.augmentation)
+    scans = _labelled_scans(chain, job)
     torch.manual_seed(settings.trainer.seed)
-    network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), num_classes)
+    network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), scans.num_classes)
     use_backend(network, chain.backend)
     if settings.student is not None:
         if not (job.out / CHECKPOINT).exists():  # else it goes on with that
@@ -154,6 +151,19 @@ def _learn_member(chain: Chain, job: LearningJob, group: ProcessGroup, progress:
     trainer = Trainer(settings.trainer, objective, scans, job.out, group)
     trainer.run(_reporting(progress, job.stage))
     return trainer
+
+
+def _paired_scans(chain: Chain, lifted: Path) -> PairedScans:
+    recipe, settings = chain.recipe, chain.recipe.pretrain
+    scans, pairs = lifted_files(lifted)
+    return PairedScans(scans, pairs, recipe.grid.build(), recipe.point_features, settings.augmentation, settings.pairs)
+
+
+def _labelled_scans(chain: Chain, job: LearningJob) -> LabelledScans:
+    recipe, num_classes = chain.recipe, len(chain.recipe.load_label_space())
+    files, _ = lifted_files(job.scans)
+    grid, uses_color = recipe.grid.build(), recipe.uses_color
+    return LabelledScans(files, grid, recipe.point_features, num_classes, uses_color, job.settings.augmentation)
 
 
 def _text_features(chain: Chain) -> NDArray[np.float32]:

@@ -92,6 +92,7 @@ def train(space: Workspace) -> Trainer:
 
     Without a GPU as many of ``space.processes`` as can share the passes of a batch train together.
     """
+    _labelled_scans(space).require_something_to_learn()
     group = ProcessGroup.join(space.device)
     if group.device.type != "cpu":
         return _train_member(space, group)
@@ -103,18 +104,21 @@ def train(space: Workspace) -> Trainer:
 
 def _train_member(space: Workspace, group: ProcessGroup) -> Trainer:
     """What each process of a training does."""
-    recipe = space.recipe
-    files = [f for c in drive_configs(recipe.train_drives) for f in sorted(space.label_folder(c).glob("??????.npz"))]
-    num_classes = len(recipe.load_label_space())
-    scans = LabelledScans(
-        files, recipe.voxel_grid(), recipe.point_features, num_classes, recipe.uses_color, recipe.augmentation
-    )
+    recipe, scans = space.recipe, _labelled_scans(space)
     torch.manual_seed(recipe.trainer.seed)
-    network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), num_classes)
+    network = MinkUNet(NETWORKS[recipe.network], len(recipe.point_features), scans.num_classes)
     objective = LabelObjective(network, recipe.label_loss, scans.class_weights(recipe.label_loss.rare_class_power))
     trainer = Trainer(recipe.trainer, objective, scans, space.training_folder(), group)
     trainer.run(lambda step, steps, _losses: space.progress("train", step, steps))
     return trainer
+
+
+def _labelled_scans(space: Workspace) -> LabelledScans:
+    recipe, num_classes = space.recipe, len(space.recipe.load_label_space())
+    files = [f for c in drive_configs(recipe.train_drives) for f in sorted(space.label_folder(c).glob("??????.npz"))]
+    return LabelledScans(
+        files, recipe.voxel_grid(), recipe.point_features, num_classes, recipe.uses_color, recipe.augmentation
+    )
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:

@@ -148,3 +148,15 @@ def test_the_benchmark_refuses_what_it_cannot_run(capsys, monkeypatch, tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.main(given) == 2
     assert "run it without torchrun" in stderr_line(capsys)
+
+
+def test_a_grid_without_points_is_noticed_before_hours_are_spent(place, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "label", lambda *_: pytest.fail("labelled"))
+    far = replace(RECIPE.grid, range_min=(100.0, -16.0, -4.0), range_max=(132.0, 16.0, 4.0))
+    recipe = replace(RECIPE, teacher=str(place.root / "teacher.yaml"), grid=far)
+    (tmp_path / "far.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    for more in ([], ["--dry-run"]):
+        given = arguments(place, "all", "--recipe", tmp_path / "far.yaml", *more, work=tmp_path / "work")
+        assert cli.main(given) == 2
+        assert "none of the points of 3 scans lies in the grid: they have x -" in stderr_line(capsys)
+    assert not (tmp_path / "work").exists()

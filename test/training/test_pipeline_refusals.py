@@ -114,6 +114,19 @@ def test_another_source_than_the_labelled_one_is_refused(run, stage):
     assert lift(run.chain) == run.stages["lift"]
 
 
+@pytest.mark.parametrize("stage", [pretrain, train, partial(probe, mode="finetune")])
+def test_a_grid_without_points_is_refused_before_anything_is_learned(run, tmp_path, stage):
+    chain = copy_of(run, tmp_path, "label", "lift")
+    far = replace(RECIPE, grid=replace(RECIPE.grid, range_min=(100.0, -16.0, -4.0), range_max=(132.0, 16.0, 4.0)))
+    far = replace(far, train=replace(TRAIN, start="random"), finetune=replace(RECIPE.finetune, start="random"))
+    message = (
+        r"none of the points of 4 scans lies in the grid: they have x -.*, the grid holds x 100 to 132, y -16 to 16"
+    )
+    with pytest.raises(InputError, match=message):
+        stage(replace(chain, recipe=far))
+    assert {path.name for path in tmp_path.iterdir()} <= {"label", "lift", "truth-tiny-4"}
+
+
 def test_a_lift_of_other_labels_is_refused(run, tmp_path):
     chain = copy_of(run, tmp_path, "lift")
     StageFolder.open(tmp_path / "label", "label", run.stages["label"].settings, {"more": "1"}).finish(4)

@@ -11,7 +11,8 @@ import pytest
 from ov_seg_ros.core.camera import CameraModel
 from ov_seg_ros.core.data_types import CameraImage, PointCloud, Sample
 from ov_seg_ros.core.errors import InputError
-from training.source_gate import refuse_bad_source
+from ov_seg_ros.core.voxels import VoxelGrid
+from training.source_gate import refuse_bad_source, refuse_foreign_grid
 
 FORWARD = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 """A camera at the LiDAR that looks along its x."""
@@ -69,3 +70,20 @@ def test_a_teacher_is_not_sent_to_a_source_without_cameras() -> None:
     refuse_bad_source(blind, pytest.fail)
     with pytest.raises(InputError, match=r"wall: no sample looked at has an image"):
         refuse_bad_source(blind, pytest.fail, needs_images=True)
+
+
+def test_a_grid_that_no_scan_reaches_into_is_refused() -> None:
+    near = VoxelGrid("cartesian", (0.1, 0.1, 0.1), (0.0, -1.0, -1.0), (5.0, 1.0, 1.0))
+    refuse_foreign_grid(Wall(), replace(near, range_max=(11.0, 1.0, 1.0)))
+    with pytest.raises(
+        InputError, match=r"none of the points of 3 scans lies in the grid: they have x 10 to 10, .* x 0"
+    ):
+        refuse_foreign_grid(Wall(), near)
+
+
+def test_scans_that_cannot_be_read_say_nothing_about_the_grid() -> None:
+    class Broken(Wall):
+        def load_sample(self, index: int) -> Sample:
+            raise InputError("cut off")
+
+    refuse_foreign_grid(Broken(), VoxelGrid("cartesian", (0.1, 0.1, 0.1), (0.0, -1.0, -1.0), (5.0, 1.0, 1.0)))

@@ -138,9 +138,12 @@ def print_plan(chain: Chain, stages: Sequence[str], model: Path | None = None) -
 
 
 def _run_stage(options: argparse.Namespace) -> None:
+    from training.source_gate import refuse_foreign_grid
+
     verb = options.verb
     with prepare(options) as chain:
         if verb == "all":
+            refuse_foreign_grid(chain.open_source(), chain.recipe.grid.build())
             judged = _judged(chain, options)
             _plan_all(chain, options.model, judged) if options.dry_run else _all(chain, options, judged)
         elif options.dry_run:

@@ -17,6 +17,7 @@ from training.student.augmentation import AugmentationConfig, augment
 from training.student.examples import Batch, LabelledScan, make_batch
 from training.student.losses import lovasz_softmax, weighted_cross_entropy
 from training.student.minkunet import MinkUNet
+from training.student.something_to_learn import Lesson, require_something_to_learn
 from training.value_ranges import NOT_NEGATIVE, SHARE
 
 SAMPLED_SCANS = 100
@@ -64,6 +65,16 @@ class LabelledScans:
         """Reads one labelled scan."""
         return LabelledScan.load(self.files[index], self.with_color)
 
+    def require_something_to_learn(self) -> None:
+        """Refuses scans without a labelled point in the grid.
+
+        Raises:
+            InputError: that is all there is, or a file is damaged.
+        """
+        lessons = (_lesson(self.load(index)) for index in range(len(self)))
+        remedy = "look at what the teacher said, and at the calibration of the cameras (ov-seg convert)"
+        require_something_to_learn(lessons, self.grid, "labelled", remedy)
+
     def make_batch(self, indices: Sequence[int], num_levels: int, rng: np.random.Generator) -> Batch:
         """The scans at ``indices``, augmented and voxelised side by side."""
         scans = [augment(self.load(i), self.augmentation, rng) for i in indices]
@@ -85,6 +96,10 @@ class LabelledScans:
             weight[seen] = (counts[seen] / counts.sum()) ** -rare_class_power
             weight[seen] /= weight[seen].max()
         return weight.astype(np.float32)
+
+
+def _lesson(scan: LabelledScan) -> Lesson:
+    return Lesson(scan.points, (scan.class_id != IGNORE_ID) & (scan.confidence > 0))
 
 
 def _spread_sample(count: int) -> NDArray[np.int64]:

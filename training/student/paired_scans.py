@@ -25,6 +25,7 @@ from training.student.pair_augmentation import (
     follow_points,
     select_pairs,
 )
+from training.student.something_to_learn import Lesson, require_something_to_learn
 from training.student.sparse_layers import Tables
 
 
@@ -117,6 +118,16 @@ class PairedScans:
             )
         return scan, pairs
 
+    def require_something_to_learn(self) -> None:
+        """Refuses scans without a point in the grid that lies in a segment of the teacher.
+
+        Raises:
+            InputError: that is all there is, or a file is damaged.
+        """
+        lessons = (_lesson(*self.load(index)) for index in range(len(self)))
+        remedy = "look at what the teacher said, and at the calibration of the cameras (ov-seg convert)"
+        require_something_to_learn(lessons, self.grid, "paired", remedy)
+
     def make_batch(self, indices: Sequence[int], num_levels: int, rng: np.random.Generator) -> ContrastBatch:
         """The scans at ``indices``, augmented and voxelised side by side, with the pairs that are left."""
         scans, pairs = zip(*(self._changed(i, rng) for i in indices), strict=True)
@@ -129,6 +140,12 @@ class PairedScans:
         scan, kept = augment_and_trace(scan, self.augmentation, rng)
         scan, pairs = drop_cuboid(scan, follow_points(pairs, kept), self.pair_augmentation, rng)
         return scan, crop_images(pairs, self.pair_augmentation, rng)
+
+
+def _lesson(scan: LabelledScan, pairs: SegmentPairs) -> Lesson:
+    paired = np.zeros(len(scan), np.bool_)
+    paired[pairs.point] = True
+    return Lesson(scan.points, paired)
 
 
 def _joined_batch(
