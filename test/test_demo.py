@@ -169,6 +169,29 @@ def test_whoever_ends_the_demo_ends_node_and_replay(model, tmp_path, end, whole_
     assert {path.name for path in out.iterdir()} == {"node"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent was killed")
+def test_node_and_replay_end_when_the_demo_is_killed(model, tmp_path):
+    drive = small_drive.write_small_drive(tmp_path / "drive", SCANS)
+    out = tmp_path / "out"
+    process = start_demo(drive, "--out", out, "--model", model, "--rate", "0.01")
+    wait_for(lambda: len(children_of(process)) == 2)
+    children = children_of(process)
+    wait_for(lambda: list(out.glob(".replay_*/labels.mcap_unfinished")))  # the replay is under way
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for(lambda: not any(map(is_running, children)))
+    assert {path.name for path in out.iterdir()} == {"node"}
+
+
+def is_running(process: int) -> bool:
+    """Of a process that may be nobody's child any more; a dead one may wait for whoever adopted it."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 def test_a_process_that_does_not_end_is_killed(monkeypatch):
     monkeypatch.setattr(node_process, "STOP_S", 0.2)
     deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(60)"

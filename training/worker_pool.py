@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ov_seg_ros.core.interruption import unheard_by_children
+from ov_seg_ros.core.interruption import end_with, unheard_by_children
 
 Result = TypeVar("Result")
 
@@ -17,7 +19,8 @@ class WorkerPool:
     """Fresh processes; a context manager.
 
     They leave Ctrl-C to the process that started them. Where its block is left by an error or a request to end, they
-    are killed instead of finishing what they are at, which can take minutes: their files are whole or not there.
+    are killed instead of finishing what they are at, which can take minutes: their files are whole or not there. Where
+    that process is killed itself, they end, too (Linux).
     """
 
     def __init__(
@@ -31,7 +34,7 @@ class WorkerPool:
             arguments: of ``begin``.
         """
         with unheard_by_children():  # Python starts one of its own here, which looks after shared resources
-            self._pool = ProcessPoolExecutor(processes, get_context("spawn"), begin, arguments)
+            self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (os.getpid(), begin, arguments))
 
     def map(self, work: Callable[..., Result], *arguments: Iterable[Any]) -> Generator[Result, None, None]:
         """Gives out all work at once and yields the results, in the order of the arguments.
@@ -58,3 +61,9 @@ class WorkerPool:
             for process in list((self._pool._processes or {}).values()):
                 process.kill()
         self._pool.shutdown()
+
+
+def _begin(parent: int, begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    end_with(parent, signal.SIGKILL)
+    if begin is not None:
+        begin(*arguments)

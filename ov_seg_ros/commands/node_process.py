@@ -1,6 +1,7 @@
 """Runs the ROS nodes of this package as processes of their own, away from any other ROS system.
 
 Each has a session of its own, so that Ctrl-C and a closed terminal reach this process alone, and it ends them in order.
+Where it is killed, they end by themselves (Linux).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from ov_seg_ros.commands.attached import attached_command
 from ov_seg_ros.core.errors import InputError, MissingDependencyError
 
 NODE_MODULE = "ov_seg_ros.ros.segmentation_node"
@@ -75,7 +76,7 @@ class NodeProcess:
             environment: of the process.
         """
         self.log = log
-        self._command = [sys.executable, "-m", NODE_MODULE, "--ros-args", "--params-file", str(parameters)]
+        self._command = attached_command(NODE_MODULE, ["--ros-args", "--params-file", str(parameters)])
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -101,7 +102,7 @@ class NodeProcess:
         Raises:
             InputError: the replay failed, or the node ended; says the last lines of its log.
         """
-        command = [sys.executable, "-m", REPLAY_MODULE, *arguments]
+        command = attached_command(REPLAY_MODULE, arguments)
         replay = subprocess.Popen(command, env=self._environment, start_new_session=True)
         try:
             while replay.poll() is None:

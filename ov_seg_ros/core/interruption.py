@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,9 @@ from types import FrameType
 
 END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """How service managers, containers and closed terminals end a process."""
+
+_PR_SET_PDEATHSIG = 1
+"""Of ``prctl`` (linux/prctl.h)."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -57,6 +63,25 @@ def unheard_by_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
+    """Has this process sent a signal when its parent ends, even by SIGKILL, which leaves a parent no time to say so.
+
+    On Linux alone; elsewhere nothing happens. The kernel watches the thread that started this process, so that must be
+    one that lives as long as its process, such as the main thread.
+
+    Args:
+        parent: process id of whoever started this process; where it has gone already, the signal comes at once.
+        how: the signal.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(how), 0, 0, 0)
+    try:
+        os.kill(parent, 0)  # asks whether it is there; it need not be the direct parent, Python may start by a wrapper
+    except ProcessLookupError:
+        signal.raise_signal(how)
 
 
 def describe_end(end: KeyboardInterrupt) -> str:

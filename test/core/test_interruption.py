@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,28 @@ def test_another_thread_may_use_it_too():
     thread.start()
     thread.join()
     assert reached == [True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent was killed")
+def test_a_child_ends_with_a_parent_that_is_killed():
+    child = (
+        "import sys, time; from ov_seg_ros.core.interruption import end_with;"
+        "end_with(int(sys.argv[1])); print(flush=True); time.sleep(60)"
+    )
+    parent = "import os, subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], str(os.getpid())])"
+    checkout = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", parent, child], stdout=subprocess.PIPE, cwd=checkout)
+    assert process.stdout.readline() == b"\n"
+    process.kill()
+    assert process.stdout.read() == b""  # nobody holds the pipe any more
+    process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent was killed")
+def test_a_child_whose_parent_has_gone_ends_at_once():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    code = "import sys; from ov_seg_ros.core.interruption import end_with; end_with(int(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(gone.pid)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGTERM

@@ -65,37 +65,25 @@ def train_until(place: SimpleNamespace, step: int, end: signal.Signals, whole_gr
     """Trains in two processes to a checkpoint at or after a step, asks for the end; returns exit code and last line."""
     command = [sys.executable, "-m", "training", *arguments(place, "train", "--processes", 2)]
     with (place.root / "stderr").open("w+") as said:
-        process = subprocess.Popen(command, cwd=CHECKOUT, stderr=said, start_new_session=True)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=pipe, stderr=said, start_new_session=True)
         try:
             while step_of(place) < step:
                 assert process.poll() is None
                 time.sleep(0.1)
             (os.killpg if whole_group else os.kill)(process.pid, end)
-            code = process.wait(60)
+            process.communicate(timeout=60)  # until the last of its processes has let go of stdout
         finally:
             process.kill()
         said.seek(0)
         shown = said.read()
     assert "Traceback" not in shown
-    wait_for_group(process.pid)
-    return code, shown.splitlines(keepends=True)[-1]
+    return process.returncode, shown.splitlines(keepends=True)[-1]
 
 
 def step_of(place: SimpleNamespace) -> int:
     path = place.work / "train" / "checkpoint.pt"
     return load_checkpoint(path)["step"] if path.exists() else -1
-
-
-def wait_for_group(group: int) -> None:
-    """Until no process of it is left."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    raise AssertionError("something still runs")
 
 
 def test_a_training_ends_with_all_its_processes_and_goes_on(place):

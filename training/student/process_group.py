@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ov_seg_ros.core.errors import ConfigError, ProcessError
-from ov_seg_ros.core.interruption import unheard_by_children
+from ov_seg_ros.core.interruption import end_with, unheard_by_children
 from training.student.divergence import DivergenceError
 
 
@@ -70,7 +71,7 @@ class ProcessGroup:
             meeting = Path(folder) / "meeting"
             with unheard_by_children():  # Python starts one of its own here, which looks after shared resources
                 ready = context.Semaphore(0)
-            rest = (size, meeting, torch.get_num_threads(), ready, member)
+            rest = (size, meeting, torch.get_num_threads(), ready, os.getpid(), member)
             others = [context.Process(target=_run_member, args=(rank, *rest), daemon=True) for rank in range(1, size)]
             try:
                 with unheard_by_children():
@@ -127,8 +128,15 @@ def _meet(rank: int, size: int, meeting: Path) -> ProcessGroup:
 
 
 def _run_member(
-    rank: int, size: int, meeting: Path, threads: int, ready: Semaphore, member: Callable[[ProcessGroup], object]
+    rank: int,
+    size: int,
+    meeting: Path,
+    threads: int,
+    ready: Semaphore,
+    first: int,
+    member: Callable[[ProcessGroup], object],
 ) -> None:
+    end_with(first, signal.SIGKILL)
     torch.set_num_threads(threads)
     ready.release()
     with suppress(DivergenceError):  # all see it in the losses they share, and the first process says so
