@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import small_drive
 import yaml
+from heeded_signals import heed_signals
 from tiny_model import write_tiny_model
 
 from ov_seg_ros.commands import node_process
@@ -39,12 +40,6 @@ def start_demo(*arguments, **options):
     return subprocess.Popen(
         command, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_signals, **options
     )
-
-
-def heed_signals():
-    """As in a terminal, whatever the tests were started by (``nohup``, ``&``)."""
-    for each in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(each, signal.SIG_DFL)
 
 
 def demo(*arguments):

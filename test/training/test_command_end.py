@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from command_place import arguments, make_place
+from heeded_signals import heed_signals
 from tiny_chain import RECIPE
 
 from ov_seg_ros.core.interruption import Terminated
@@ -65,8 +66,14 @@ def train_until(place: SimpleNamespace, step: int, end: signal.Signals, whole_gr
     """Trains in two processes to a checkpoint at or after a step, asks for the end; returns exit code and last line."""
     command = [sys.executable, "-m", "training", *arguments(place, "train", "--processes", 2)]
     with (place.root / "stderr").open("w+") as said:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=pipe, stderr=said, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,
+            preexec_fn=heed_signals,
+        )
         try:
             while step_of(place) < step:
                 assert process.poll() is None

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from heeded_signals import heed_signals
 
 CHECKOUT = Path(__file__).parents[2]
 SCRIPT = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
 from ov_seg_ros.core.interruption import exit_code, orderly_end
 from training.worker_pool import WorkerPool
@@ -26,7 +27,6 @@ def work(folder, number):
 
 if __name__ == "__main__":
     first, folder = int(sys.argv[1]), sys.argv[2]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever whoever runs the tests ignores
     try:
         with orderly_end(), WorkerPool(2) as pool:
             list(pool.map(work, [folder] * 5, range(first, first + 5)))
@@ -49,7 +49,14 @@ def start(folder: Path, first: int) -> subprocess.Popen[str]:
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(first), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=heed_signals,
+    )
 
 
 @pytest.mark.parametrize(
