@@ -79,7 +79,7 @@ def run_learning(chain: Chain, job: LearningJob, inputs: dict[str, str]) -> tupl
     Raises:
         InputError: there is nothing to learn from, or the folder was made with other settings.
     """
-    _labelled_scans(chain, job).require_something_to_learn()
+    _labelled_scans(chain, job).require_something_to_learn(job.settings.loss.trust)
     settings = learn_settings(chain, job.settings)
     stage = StageFolder.open(job.out, job.stage, settings, inputs)
     trainer = run_together(chain, job.settings.trainer, partial(_learn_member, chain.quiet(), job))

@@ -92,7 +92,7 @@ def train(space: Workspace) -> Trainer:
 
     Without a GPU as many of ``space.processes`` as can share the passes of a batch train together.
     """
-    _labelled_scans(space).require_something_to_learn()
+    _labelled_scans(space).require_something_to_learn(space.recipe.label_loss.trust)
     group = ProcessGroup.join(space.device)
     if group.device.type != "cpu":
         return _train_member(space, group)

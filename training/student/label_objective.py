@@ -65,13 +65,16 @@ class LabelledScans:
         """Reads one labelled scan."""
         return LabelledScan.load(self.files[index], self.with_color)
 
-    def require_something_to_learn(self) -> None:
+    def require_something_to_learn(self, trust: bool) -> None:
         """Refuses scans without a labelled point in the grid.
+
+        Args:
+            trust: ``LabelLossConfig.trust``; then labels of confidence 0 teach nothing.
 
         Raises:
             InputError: that is all there is, or a file is damaged.
         """
-        lessons = (_lesson(self.load(index)) for index in range(len(self)))
+        lessons = (_lesson(self.load(index), trust) for index in range(len(self)))
         remedy = "look at what the teacher said, and at the calibration of the cameras (ov-seg convert)"
         require_something_to_learn(lessons, self.grid, "labelled", remedy)
 
@@ -98,8 +101,9 @@ class LabelledScans:
         return weight.astype(np.float32)
 
 
-def _lesson(scan: LabelledScan) -> Lesson:
-    return Lesson(scan.points, (scan.class_id != IGNORE_ID) & (scan.confidence > 0))
+def _lesson(scan: LabelledScan, trust: bool) -> Lesson:
+    labelled = scan.class_id != IGNORE_ID
+    return Lesson(scan.points, labelled & (scan.confidence > 0) if trust else labelled)
 
 
 def _spread_sample(count: int) -> NDArray[np.int64]:

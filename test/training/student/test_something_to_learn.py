@@ -72,12 +72,19 @@ def test_the_cause_and_the_remedy_are_named(lessons, grid, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(("class_id", "confidence"), [(IGNORE_ID, 1.0), (0, 0.0)])
-def test_labels_that_are_void_or_not_trusted_teach_nothing(tmp_path, class_id, confidence):
+def one_scan(tmp_path, class_id, confidence):
     points = np.random.default_rng(0).uniform((0, -8, -8), (16, 8, 8), (9, 3)).astype(np.float32)
     ones, zeros = np.ones(9, np.float32), np.zeros(9)
     labels, trust = np.full(9, class_id, np.uint8), np.full(9, confidence, np.float32)
     LabelledScan(points, ones, zeros.astype(np.uint16), labels, trust, None, zeros.astype(np.int8)).save(tmp_path / "0")
-    scans = LabelledScans([tmp_path / "0"], GRID, ("height",), 2, with_color=False, augmentation=AugmentationConfig())
+    return LabelledScans([tmp_path / "0"], GRID, ("height",), 2, with_color=False, augmentation=AugmentationConfig())
+
+
+@pytest.mark.parametrize(("class_id", "confidence", "trust"), [(IGNORE_ID, 1.0, False), (0, 0.0, True)])
+def test_labels_that_are_void_or_not_trusted_teach_nothing(tmp_path, class_id, confidence, trust):
     with pytest.raises(InputError, match=r"none of the 9 points of 1 scans is labelled: look at what the teacher said"):
-        scans.require_something_to_learn()
+        one_scan(tmp_path, class_id, confidence).require_something_to_learn(trust)
+
+
+def test_labels_of_confidence_0_teach_where_all_count_the_same(tmp_path):
+    one_scan(tmp_path, 0, 0.0).require_something_to_learn(trust=False)
