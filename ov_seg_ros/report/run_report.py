@@ -62,7 +62,7 @@ class ModelIdentity:
 
     Attributes:
         sha256: of the model file, hexadecimal.
-        classes: names by class id.
+        classes: names by the class id of its labels, those of the class map if there was one.
         about: what else the model file says of itself (JSON types only), shown in the HTML report.
     """
 

@@ -120,11 +120,17 @@ def _timing_notes(run: ReplayRun) -> Iterator[str]:
 
 
 def _identify(run: ReplayRun, model: Path | None) -> ModelIdentity:
-    """From the model file where it is at hand and the same, else from what the node says."""
+    """What the node says, and what the model file says where it is at hand and the same.
+
+    The classes are those of the node: with a class map they are others than those of the file.
+    """
+    identity = ModelIdentity(run.model_sha256, run.label_space.class_names)
     try:
         file = load_model_file(model if model is not None else shipped_model_path())
     except ModelError:
-        return ModelIdentity(run.model_sha256, run.label_space.class_names)
-    if file.sha256 != run.model_sha256:
-        return ModelIdentity(run.model_sha256, run.label_space.class_names)
-    return identify(file.description, file.sha256)
+        return identity
+    return (
+        replace(identity, about=identify(file.description, file.sha256).about)
+        if file.sha256 == run.model_sha256
+        else identity
+    )
