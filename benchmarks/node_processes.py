@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ov_seg_ros.commands.ros_domain import own_domain
+
 PROGRAMS = Path(__file__).with_name("node_programs.py")
 CHECKOUT = PROGRAMS.parents[1]
 PROFILE = CHECKOUT / "config" / "fastdds" / "large_data.xml"
-DOMAIN = str(1 + os.getpid() % 100)  # two runs at a time must not hear each other
 TIMEOUT_S, WARM_UP_SCANS = 90.0, 5
 SETTLE_S = 0.7
 Variables = Mapping[str, str]
@@ -90,7 +91,11 @@ class Trip:
 def environment(variables: Variables) -> dict[str, str]:
     """That of a process which hears nobody but those of this run; ``variables`` are set beside."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FASTDDS", "FASTRTPS", "RMW_", "ROS_"))}
-    fixed = {"ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONPATH": str(CHECKOUT)}
+    fixed = {
+        "ROS_DOMAIN_ID": str(own_domain()),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "PYTHONPATH": str(CHECKOUT),
+    }
     return inherited | fixed | dict(variables)
 
 

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ov_seg_ros.bench.section import BenchOptions, Section, Table
 from ov_seg_ros.bench.spread import summarize
+from ov_seg_ros.commands.ros_domain import own_domain
 
 PROFILE = Path(__file__).resolve().parents[1] / "config" / "fastdds" / "large_data.xml"
 SETTINGS: dict[str, dict[str, str]] = {
@@ -29,7 +30,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA": {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
     "config/fastdds/large_data.xml": {"FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE)},
 }
-TOPIC, DOMAIN = "ov_seg_transport_benchmark", "97"
+TOPIC = "ov_seg_transport_benchmark"
 SCAN_BYTES, SCANS = 2_600_000, 30
 RANGES = ("LOCALHOST", "SUBNET")
 
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(discovery: str, setting: str, size: int, scans: int) -> list[float]:
     """Runs a sender and a receiver; the delays in milliseconds."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FASTDDS", "FASTRTPS"))}
-    fixed = {"ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": discovery}
+    fixed = {"ROS_DOMAIN_ID": str(own_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": discovery}
     environment = inherited | fixed | SETTINGS[setting]
     script = [sys.executable, __file__, "--count", str(scans), "--bytes", str(size), "--role"]
     receiver = subprocess.Popen([*script, "receive"], env=environment, stdout=subprocess.PIPE, text=True)

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from ov_seg_ros.commands.attached import attached_command
+from ov_seg_ros.commands.ros_domain import own_domain
 from ov_seg_ros.core.errors import InputError, MissingDependencyError
 
 NODE_MODULE = "ov_seg_ros.ros.segmentation_node"
@@ -47,7 +48,7 @@ def ros_environment() -> dict[str, str]:
     """
     defaults = {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(own_domain()),
     }
     if LARGE_DATA_PROFILE.is_file():
         old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")

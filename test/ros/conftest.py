@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-DOMAIN_ID = 1 + os.getpid() % 100  # 101 is the last domain whose ports are free on every Linux
+from ov_seg_ros.commands.ros_domain import own_domain
+
+DOMAIN_ID = own_domain()
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN_ID)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
