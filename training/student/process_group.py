@@ -83,7 +83,8 @@ class ProcessGroup:
                     process.join()
             finally:
                 for process in others:
-                    process.kill()
+                    if process.pid is not None:  # else it was not even started when the end came
+                        process.kill()
                 if torch.distributed.is_initialized():
                     torch.distributed.destroy_process_group()
 

@@ -1,11 +1,14 @@
 """A group of processes sums, waits, and notices members that fail."""
 
+import signal
 from functools import partial
+from multiprocessing.process import BaseProcess
 
 import pytest
 import torch
 
 from ov_seg_ros.core.errors import ConfigError, ProcessError
+from ov_seg_ros.core.interruption import Terminated
 from training.student.divergence import check_losses
 from training.student.process_group import ProcessGroup
 from training.student.trainer import TrainerConfig
@@ -47,6 +50,15 @@ def only_known_here(group):
 
 def test_a_member_that_cannot_start_is_reported():
     with pytest.raises(ProcessError, match="could not start"), ProcessGroup.local(2, only_known_here):
+        pass
+
+
+def test_an_end_that_comes_before_the_others_have_started_is_passed_on(monkeypatch):
+    def be_ended(process):
+        raise Terminated(signal.SIGTERM)
+
+    monkeypatch.setattr(BaseProcess, "start", be_ended)
+    with pytest.raises(Terminated), ProcessGroup.local(3, print):
         pass
 
 
