@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -78,10 +79,21 @@ def end_with(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(how), 0, 0, 0)
-    try:
-        os.kill(parent, 0)  # asks whether it is there; it need not be the direct parent, Python may start by a wrapper
-    except ProcessLookupError:
+    if not _is_running(parent):  # it need not be the direct parent, Python may start by a wrapper
         signal.raise_signal(how)
+
+
+def _is_running(process: int) -> bool:
+    """On Linux; a dead process that nobody has asked for its exit code yet (state Z) is none."""
+    try:
+        os.kill(process, 0)  # asks whether it is there
+    except ProcessLookupError:
+        return False
+    try:
+        stat = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:  # no /proc here
+        return True
+    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
 def describe_end(end: KeyboardInterrupt) -> str:

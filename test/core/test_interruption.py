@@ -76,10 +76,12 @@ def test_a_child_ends_with_a_parent_that_is_killed():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent was killed")
-def test_a_child_whose_parent_has_gone_ends_at_once():
+@pytest.mark.parametrize("is_waited_for", [True, False], ids=["waited for", "a zombie"])
+def test_a_child_whose_parent_has_gone_ends_at_once(is_waited_for):
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+    os.waitid(os.P_PID, gone.pid, os.WEXITED | (0 if is_waited_for else os.WNOWAIT))
     code = "import sys; from ov_seg_ros.core.interruption import end_with; end_with(int(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(gone.pid)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    gone.wait()
     assert done.returncode == -signal.SIGTERM
