@@ -28,10 +28,13 @@ from benchmarks.node_processes import SETTINGS, environment
 from benchmarks.node_programs import INPUT, LABELLED, NODE, camera_publisher
 from ov_seg_ros.bench.fresh_process import save_scan
 from ov_seg_ros.bench.section import BenchOptions, Section, Table
+from ov_seg_ros.core.errors import ConfigError
 
 RATE_HZ, SAMPLE_S, ROWS = 10.0, 5.0, 10
 ODD_EVERY, VIEW_EVERY = 50, 300
 """Scans between two empty or two truncated ones; scans between two comings or goings of the viewer."""
+LEAST_MINUTES = 0.5
+"""Shorter runs have too few samples for a line through them."""
 SETTLED = 0.25
 """Share of the run before the growth is measured: buffers find their sizes."""
 
@@ -55,6 +58,8 @@ def contest(options: BenchOptions, minutes: float) -> Section:
     """Runs node and tester, and watches the node."""
     if importlib.util.find_spec("rclpy") is None:
         return Section("soak", "The node for long", missing=("the node: not measured, rclpy is missing",))
+    if not minutes >= LEAST_MINUTES:
+        raise ConfigError(f"--minutes must be >= {LEAST_MINUTES:g}, got {minutes:g}: growth needs some time to show")
     extrinsics = options.scratch / "extrinsics.yaml"
     extrinsics.write_text(EXTRINSICS)
     cloud = save_scan(options.scans[0].cloud, options.scratch / "scan.npy")
@@ -71,12 +76,24 @@ def contest(options: BenchOptions, minutes: float) -> Section:
     with subprocess.Popen(python, env=variables) as node:
         try:
             with subprocess.Popen(tester, env=variables, stdout=subprocess.PIPE, text=True) as testing:
-                samples = watch(node, testing)
-                assert testing.stdout is not None
-                said = json.loads(testing.stdout.read())
+                samples, said = observe(node, testing)
         finally:
             node.terminate()
     return report(samples, said, minutes)
+
+
+def observe(
+    node: subprocess.Popen[Any], tester: subprocess.Popen[str]
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """What the node held until the tester ended, and what the tester said; it never outlives the node."""
+    try:
+        samples = watch(node, tester)
+    finally:
+        tester.kill()
+    assert tester.stdout is not None
+    if tester.returncode:
+        raise RuntimeError(f"the tester ended with code {tester.returncode}; its error is above")
+    return samples, json.loads(tester.stdout.read())
 
 
 def watch(node: subprocess.Popen[Any], tester: subprocess.Popen[str]) -> list[dict[str, float]]:
