@@ -81,23 +81,30 @@ def test_sources_fit_the_classes() -> None:
         ClassMap(STUDENT, (("a",),))
 
 
-AUTOWARE = ("CAR", "TRUCK", "BUS", "MOTORCYCLE", "BICYCLE", "PEDESTRIAN") + (
+AUTOWARE = [
+    "CAR",
+    "TRUCK",
+    "BUS",
+    "MOTORCYCLE",
+    "BICYCLE",
+    "PEDESTRIAN",
     "ANIMAL",
     "HAZARD",
-    "GROUND",
+    "FLAT_SURFACE",
     "STRUCTURE",
     "VEGETATION",
     "NOISE",
-)
+]
+"""autoware::point_types::PointCloudClassification, 0 to 11 in autoware_core."""
 
 
 @pytest.mark.parametrize("name", ["nuscenes16", "semantickitti19"])
 def test_autoware_knows_the_classes_of_street_scenes(name: str) -> None:
     class_map = ClassMap.load(CONFIG / "class_maps" / "autoware.yaml")
-    assert class_map.label_space.class_names == AUTOWARE  # in the order of PointCloudClassification
+    assert list(class_map.label_space.class_names) == AUTOWARE  # in the order of PointCloudClassification
     space = LabelSpace.load(CONFIG / "label_spaces" / f"{name}.yaml")
     table = class_map.table(space)[: len(space)]
     named = {space.class_names[i]: AUTOWARE[target] for i, target in enumerate(table)}
     assert named["car"] == "CAR"
     assert named["vegetation"] == "VEGETATION"
-    assert {named[each] for each in ("sidewalk", "terrain")} == {"GROUND"}
+    assert {named[each] for each in ("sidewalk", "terrain")} == {"FLAT_SURFACE"}
