@@ -37,7 +37,7 @@ class WorkerPool:
             self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (os.getpid(), begin, arguments))
 
     def map(self, work: Callable[..., Result], *arguments: Iterable[Any]) -> Generator[Result, None, None]:
-        """Gives out all work at once and yields the results, in the order of the arguments.
+        """Gives out all work when the first result is asked for; yields the results in the order of the arguments.
 
         Args:
             work: a function that the processes can import.

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from training.atomic_files import explain_full_disk, write_json
 from training.fingerprint import fingerprint_contents, fingerprint_files
 from training.sources.protocol import ImageTruth
 from training.sources.synthetic import DriveConfig, SyntheticDrive
+from training.worker_pool import WorkerPool
 
 FORMAT = 1
 """Version of the layout above; a reader refuses others."""
@@ -71,8 +70,8 @@ def write_drive(
             report(index + 1, len(drive))
     else:
         jobs = [(drive.config, folder, index) for index in range(len(drive))]
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            for done, _ in enumerate(pool.map(_write_in_worker, jobs, chunksize=2), 1):
+        with WorkerPool(processes) as pool:
+            for done, _ in enumerate(pool.map(_write_in_worker, jobs), 1):
                 report(done, len(drive))
     write_json(folder / "drive.json", _describe(drive))
     return SyntheticFolder(folder)
