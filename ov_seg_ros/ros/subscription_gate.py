@@ -59,7 +59,7 @@ class SequenceNumbers:
         self._last: dict[bytes, int] = {}
 
     def note(self, info: Mapping[str, Any]) -> int:
-        """Notes a message that came; returns how many were missed just before it.
+        """Notes a message that came; returns how many were missed just before it, -1 if it was itself thought missed.
 
         Args:
             info: of the message, as rclpy passes it to a callback.
@@ -68,7 +68,8 @@ class SequenceNumbers:
         if number is None or publisher is None:
             return 0
         gid = bytes(publisher["data"])
-        gap = max(0, number - self._last.get(gid, number - 1) - 1)
-        self._last[gid] = number
+        last = self._last.get(gid, number - 1)
+        gap = number - last - 1 if number > last else -min(self.missed, 1)  # overtaken by newer ones: it was counted
+        self._last[gid] = max(number, last)
         self.missed += gap
         return gap

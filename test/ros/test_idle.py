@@ -105,6 +105,8 @@ def test_numbers_of_one_publisher_at_a_time():
     numbers = SequenceNumbers()
     assert [numbers.note(info(number)) for number in (7, 8, 11)] == [0, 0, 2]
     assert numbers.note(info(1, b"b")) == 0
-    assert numbers.note(info(10)) == 0  # late, not lost
-    assert numbers.missed == 2
+    assert numbers.note(info(10)) == -1  # late, not lost
+    assert numbers.missed == 1
+    assert [numbers.note(info(number)) for number in (12, 13)] == [0, 0]  # what lies between is counted once
+    assert numbers.missed == 1
     assert numbers.note({"publication_sequence_number": None, "publisher_gid": None}) == 0
