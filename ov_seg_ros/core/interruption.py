@@ -35,8 +35,9 @@ class Terminated(KeyboardInterrupt):
 def orderly_end() -> Iterator[None]:
     """Within this block ``END_SIGNALS`` raise ``Terminated``, just as Ctrl-C raises ``KeyboardInterrupt``.
 
-    A signal that is ignored (``nohup``) stays ignored. Outside the main thread, where Python takes no signals, the
-    block changes nothing.
+    What fails because it was interrupted (a half-written archive that cannot be closed) does not hide the request: the
+    block is left by that. A signal that is ignored (``nohup``) stays ignored. Outside the main thread, where Python
+    takes no signals, the block changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -45,9 +46,22 @@ def orderly_end() -> Iterator[None]:
     before = {number: signal.signal(number, _raise_terminated) for number in heeded}
     try:
         yield
+    except Exception as error:
+        end = _request_behind(error)
+        if end is None:
+            raise
+        raise end from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _request_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The request to end that was being handled when an error came up, if there was one."""
+    before = error.__context__
+    while before is not None and not isinstance(before, KeyboardInterrupt):
+        before = before.__context__
+    return before
 
 
 @contextmanager

@@ -33,6 +33,31 @@ def test_a_request_to_end_is_raised_like_ctrl_c(number, code):
     assert {each: signal.getsignal(each) for each in END_SIGNALS} == before
 
 
+class Archive:
+    """Cannot be closed half-written, like those of torch."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        try:
+            raise ValueError("unexpected position")
+        except ValueError as problem:
+            raise RuntimeError("cannot be closed") from problem
+
+
+@pytest.mark.usefixtures("heeded")
+def test_what_fails_because_of_the_request_does_not_hide_it():
+    with pytest.raises(Terminated, match="SIGTERM") as caught, orderly_end(), Archive():
+        signal.raise_signal(signal.SIGTERM)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_other_failures_are_left_as_they_are():
+    with pytest.raises(RuntimeError, match="cannot be closed"), orderly_end(), Archive():
+        pass
+
+
 def test_ctrl_c_has_the_exit_code_of_its_own():
     assert exit_code(KeyboardInterrupt()) == 130
 
