@@ -19,7 +19,7 @@ from ov_seg_ros.ros.diagnostics_publisher import DiagnosticsPublisher, Status
 from ov_seg_ros.ros.parameter_schema import ParameterSchema
 from ov_seg_ros.ros.parameters import NodeParameters, change_parameter, declare_parameters
 from ov_seg_ros.ros.process_end import limit_end
-from ov_seg_ros.ros.process_memory import keep_freed_memory
+from ov_seg_ros.ros.process_memory import FreeMemory, keep_freed_memory
 from ov_seg_ros.ros.segmentation_session import SegmentationSession
 from ov_seg_ros.runtime.warm_up import draw_street
 
@@ -55,11 +55,17 @@ class SegmentationNode(LifecycleNode):
     unsubscribes, cleanup frees the student.
     """
 
-    def __init__(self, segmenter_factory: SegmenterFactory = load_segmenter, **options: Any) -> None:
+    def __init__(
+        self,
+        segmenter_factory: SegmenterFactory = load_segmenter,
+        free_memory: FreeMemory | None = None,
+        **options: Any,
+    ) -> None:
         """Reads the parameters; does nothing else yet.
 
         Args:
             segmenter_factory: makes the student from the parameters.
+            free_memory: asked once a second to give memory back; None leaves that to the C library.
             options: of rclpy.node.Node (context, parameter_overrides, namespace ...).
 
         Raises:
@@ -67,6 +73,7 @@ class SegmentationNode(LifecycleNode):
         """
         super().__init__(NAME, **options)
         self._segmenter_factory = segmenter_factory
+        self._free_memory = free_memory
         self._schema = ParameterSchema.load(NAME)
         self._session: SegmentationSession | None = None
         self._state = "unconfigured"
@@ -77,7 +84,7 @@ class SegmentationNode(LifecycleNode):
             self.destroy_node()
             raise
         self.add_on_set_parameters_callback(self._change_parameters)
-        self._diagnostics = DiagnosticsPublisher(self, self._statuses, self._check_inputs)
+        self._diagnostics = DiagnosticsPublisher(self, self._statuses, self._every_second)
 
     def autostart(self) -> bool:
         """Configures and activates, if the parameter ``autostart`` says so.
@@ -168,7 +175,9 @@ class SegmentationNode(LifecycleNode):
         self._values, self._settings = values, settings
         return SetParametersResult(successful=True)
 
-    def _check_inputs(self) -> None:
+    def _every_second(self) -> None:
+        if self._free_memory is not None:
+            self._free_memory.give_back()
         if self._session is not None:
             self._session.check_inputs()
 
@@ -189,10 +198,10 @@ def main(args: Sequence[str] | None = None, segmenter_factory: SegmenterFactory 
         Exit code: 0 after an orderly end, 1 if the node could not start (the reason is in the log).
     """
     node = None
-    keep_freed_memory()
+    keeps_memory = keep_freed_memory()
     try:
         _start_rclpy(args)
-        node = SegmentationNode(segmenter_factory)
+        node = SegmentationNode(segmenter_factory, FreeMemory() if keeps_memory else None)
         if not node.autostart():
             return 1 if rclpy.ok() else 0
         executor = SingleThreadedExecutor()

@@ -52,10 +52,11 @@ class Rig:
     LATCHED = LATCHED
     simulated = simulated
 
-    def __init__(self, context, start=True, delay_s=0.0, uses_color=False, **parameters):
+    def __init__(self, context, start=True, delay_s=0.0, uses_color=False, free_memory=None, **parameters):
         self.segmenter = simulated.SimulatedSegmenter(delay_s, uses_color)
         overrides = [rclpy.Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
-        self.node = SegmentationNode(lambda _: self.segmenter, context=context, parameter_overrides=overrides)
+        options = {"context": context, "parameter_overrides": overrides}
+        self.node = SegmentationNode(lambda _: self.segmenter, free_memory, **options)
         self.tester = rclpy.create_node("tester", context=context)
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
