@@ -271,7 +271,7 @@ def read_class_id(message: RecordedMessage, point_count: int) -> NDArray[np.uint
         (N,) uint8.
 
     Raises:
-        InputError: there is no such field, or another number of points.
+        InputError: there is no such field, another number of points, or an id that does not fit.
     """
     fields: Any = decode_pointcloud2(message.decode()).fields
     if "class_id" not in (fields.dtype.names or ()) or len(fields) != point_count:
@@ -279,4 +279,10 @@ def read_class_id(message: RecordedMessage, point_count: int) -> NDArray[np.uint
             f"{message.topic} at {message.stamp_ns} ns has {len(fields)} points with fields {fields.dtype.names}; "
             f"expected class_id for each of the {point_count} points of the scan with the same stamp"
         )
-    return np.ascontiguousarray(fields["class_id"], np.uint8)
+    class_id = fields["class_id"]
+    if class_id.dtype != np.uint8 and not np.isin(class_id, np.arange(256)).all():
+        raise InputError(
+            f"{message.topic} at {message.stamp_ns} ns has a class_id that is no whole number from 0 to 255: "
+            f"{class_id.min()} to {class_id.max()}; write ids of that range, 255 for none"
+        )
+    return np.ascontiguousarray(class_id, np.uint8)

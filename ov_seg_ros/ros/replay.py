@@ -248,6 +248,7 @@ def _summarise(
         stages_ms=listener.stages_ms,
         provider=after.values.get("provider", "unknown"),
         model_sha256=after.values.get("model_sha256", ""),
+        has_class_map=after.values.get("class_map", "none") != "none",
         notes=_notes(args, player, spool, states),
     )
 

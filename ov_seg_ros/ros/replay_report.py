@@ -42,6 +42,7 @@ class ReplayRun:
         stages_ms: the same per stage.
         provider: execution provider of the node.
         model_sha256: of the node's model.
+        has_class_map: whether the node's classes are not those of its student.
         notes: what a reader must know.
     """
 
@@ -56,6 +57,7 @@ class ReplayRun:
     stages_ms: dict[str, list[float]]
     provider: str
     model_sha256: str
+    has_class_map: bool = False
     notes: tuple[str, ...] = field(default=())
 
 
@@ -73,9 +75,11 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
         InputError: the labelled recording cannot be read.
     """
     with Recording.open(labelled) as recording:
-        options = SampleStreamOptions(run.lidar_topic, run.cameras, truth_topic=TRUTH_TOPIC)
-        has_truth = TRUTH_TOPIC in recording.topics
-        builder = ReportBuilder(run.label_space, len(run.stamps_ns), truth_class_names(recording))
+        truth_names = truth_class_names(recording)
+        is_unknown = run.has_class_map and truth_names is None  # ids of the student, whose names are not at hand
+        has_truth = TRUTH_TOPIC in recording.topics and not is_unknown
+        options = SampleStreamOptions(run.lidar_topic, run.cameras, truth_topic=TRUTH_TOPIC if has_truth else None)
+        builder = ReportBuilder(run.label_space, len(run.stamps_ns), truth_names)
         timings = _timings(run)
         quick = options if has_truth else replace(options, cameras=[])  # decoding all images takes long
         stream = SampleStream(recording, quick)
@@ -83,6 +87,11 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
             builder.add(sample, class_id, *timings.get(sample.cloud.stamp_ns, (None, None)))
         if not has_truth and builder.showcase_stamp_ns is not None:
             builder.show(find_sample(recording, options, builder.showcase_stamp_ns))
+    notes = [*run.notes, *_timing_notes(run), *list_unreadable((), stream.unfit_truth)]
+    if is_unknown and TRUTH_TOPIC in recording.topics:
+        notes.append(
+            "ground truth was left out: the recording does not name its classes, and those of the node are mapped"
+        )
     facts = RunFacts(
         scans_in=run.published,
         scans_dropped=run.dropped,
@@ -90,7 +99,7 @@ def write_report(run: ReplayRun, labelled: Path, out: Path, command: str | None,
         model=_identify(run, model),
         provenance=describe_run(run.bag, command),
         measured=MEASURED,
-        notes=(*run.notes, *_timing_notes(run), *list_unreadable((), stream.unfit_truth)),
+        notes=tuple(notes),
     )
     report = builder.report(facts)
     builder.write(report, *report_paths(out))

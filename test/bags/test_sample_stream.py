@@ -219,6 +219,26 @@ def test_ground_truth_of_another_length_than_its_scan_is_left_out(tmp_path, make
         list(stream.samples())
 
 
+@pytest.mark.parametrize("ids", [np.array([0, 300], np.uint16), np.array([-1, 3], np.int8), np.array([0.5, 1], "f4")])
+def test_ids_that_do_not_fit_are_no_ground_truth(tmp_path, make, ids):
+    with RecordingWriter(tmp_path / "bag") as writer:
+        writer.write("/lidar", make.cloud(T0, 2), T0)
+        writer.write("/ground_truth/points", make.cloud(T0, 2, class_id=ids), T0)
+    stream = SampleStream(Recording.open(tmp_path / "bag"), SampleStreamOptions(truth_topic="/ground_truth/points"))
+    with pytest.raises(
+        InputError, match=r"a class_id that is no whole number from 0 to 255: .*write ids of that range"
+    ):
+        next(stream.samples())
+
+
+def test_wider_ids_that_fit_are_read(tmp_path, make):
+    with RecordingWriter(tmp_path / "bag") as writer:
+        writer.write("/lidar", make.cloud(T0, 2), T0)
+        writer.write("/ground_truth/points", make.cloud(T0, 2, class_id=np.array([7, 255], np.int32)), T0)
+    samples, _ = run(Recording.open(tmp_path / "bag"), truth_topic="/ground_truth/points")
+    assert samples[0].class_id.tolist() == [7, 255]
+
+
 def test_ground_truth_that_is_cut_off_before_its_stamp_belongs_to_no_scan(tmp_path, make):
     with RecordingWriter(tmp_path / "bag") as writer:
         writer.write("/lidar", make.cloud(T0), T0)
