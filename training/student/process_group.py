@@ -125,7 +125,9 @@ def choose_device(device: str) -> torch.device:
 
 def _meet(rank: int, size: int, meeting: Path) -> ProcessGroup:
     torch.distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=size)
-    return ProcessGroup(rank, size)
+    group = ProcessGroup(rank, size)
+    group.wait()  # else one that has nothing to do hangs up on those that are still connecting
+    return group
 
 
 def _run_member(
