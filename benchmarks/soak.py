@@ -55,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def contest(options: BenchOptions, minutes: float) -> Section:
-    """Runs node and tester, and watches the node."""
+    """Runs node and tester, and watches the node.
+
+    Raises:
+        ConfigError: ``minutes`` is below ``LEAST_MINUTES``.
+    """
     if importlib.util.find_spec("rclpy") is None:
         return Section("soak", "The node for long", missing=("the node: not measured, rclpy is missing",))
     if not minutes >= LEAST_MINUTES:

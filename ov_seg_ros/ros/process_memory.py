@@ -3,7 +3,7 @@
 A scan of 2.6 MB goes through a dozen buffers of that size. Left to itself, glibc gives many of them back to the kernel
 after every scan, which then maps and clears them page by page for the next one: on a virtual machine that takes longer
 than all the copying. What is kept, though, falls to pieces where images and clouds of ever another size come and go, so
-that the process grows for hours; giving all free pages back now and then takes about 10 ms and ends that.
+that the process grows; giving free pages back whenever it has slows that down (``benchmarks/soak.py`` shows how much).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEEP_BYTES = 64 << 20
 OWN_MAPPING_BYTES = 32 << 20
 """Buffers from this size on are mapped on their own and given back when freed; glibc takes no larger limit."""
 GROWTH_BYTES = 96 << 20
-"""By so much the process may grow before free pages are given back: more than scans of one size ever need."""
+"""By so much the process may grow before free pages are given back; scans of one size stay below it."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
