@@ -20,8 +20,8 @@ class WorkerPool:
 
     They leave Ctrl-C to the process that started them. Where its block is left by an error or a request to end, they
     are killed instead of finishing what they are at, which can take minutes: their files are whole or not there. Where
-    that process is killed itself, they end, too (Linux). Use it from a thread that lives as long as its process, such as
-    the main thread: the kernel ends them with the thread that started them.
+    that process is killed itself, they end, too (Linux). Use it from a thread that lives as long as its process, as the
+    main thread does: the kernel ends them with the thread that started them.
     """
 
     def __init__(
